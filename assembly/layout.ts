@@ -1,0 +1,159 @@
+/**
+ * The shape of linear memory and of every structure that crosses the ABI. Knows sizes and offsets;
+ * must not know what any room does with them. The host reads these constants from exported globals.
+ *
+ *   0 .. 64 KiB       unused: address 0 means null
+ *   64 KiB ..         static data (parameters, scratch structures, constant tables)
+ *   __heap_base ..    regions, reserved one after the other by `reserve()` during init(), nothing later
+ */
+import { Err } from "./errors";
+
+/**
+ * A packet as it crosses the ABI. All fields little-endian; `ptr` is an absolute address.
+ *
+ *    0 ptr         u32  first byte of the IP header
+ *    4 len         u32  bytes from ptr
+ *    8 flags       u16  PacketFlag
+ *   10 csumStart   u16  from ptr; with NEEDS_CSUM: where summing starts (virtio_net csum_start)
+ *   12 csumOffset  u16  from csumStart: where the sum is stored
+ *   14 gsoType     u16  GsoType: virtio_net_hdr.gso_type
+ *   16 gsoSize     u16  payload bytes of each segment, 0 when gsoType is NONE
+ *   18 headerLen   u16  bytes of headers that each segment repeats
+ *   20 link        u16  which link it came from or goes to
+ *   22 verdict     u16  Verdict: set by handlePackets, pollTransmit, pollHandback
+ *   24 timeUs      f64  when it was received (0: use the batch's time)
+ *   32 peer        u32  with HANDBACK and ICMP verdicts: peer index of the forwarder or owner
+ *   36 flow        u32  the flow identifier concerned, 0 when none
+ *   40 record      u32  with HANDBACK: RecordState of the flow
+ *   44 handle      u32  the connection concerned, 0 when none
+ */
+@unmanaged
+export class Descriptor {
+  ptr: u32;
+  len: u32;
+  flags: u16;
+  csumStart: u16;
+  csumOffset: u16;
+  gsoType: u16;
+  gsoSize: u16;
+  headerLen: u16;
+  link: u16;
+  verdict: u16;
+  timeUs: f64;
+  peer: u32;
+  flow: u32;
+  record: u32;
+  handle: u32;
+}
+export const DESCRIPTOR_SIZE: u32 = 48;
+if (offsetof<Descriptor>() != DESCRIPTOR_SIZE) ERROR("Descriptor layout changed");
+
+/** Offsets of Descriptor, for the host. */
+export enum DescriptorOff {
+  PTR = 0,
+  LEN = 4,
+  FLAGS = 8,
+  CSUM_START = 10,
+  CSUM_OFFSET = 12,
+  GSO_TYPE = 14,
+  GSO_SIZE = 16,
+  HEADER_LEN = 18,
+  LINK = 20,
+  VERDICT = 22,
+  TIME_US = 24,
+  PEER = 32,
+  FLOW = 36,
+  RECORD = 40,
+  HANDLE = 44,
+}
+if (offsetof<Descriptor>("verdict") != DescriptorOff.VERDICT) ERROR("DescriptorOff is wrong");
+if (offsetof<Descriptor>("handle") != DescriptorOff.HANDLE) ERROR("DescriptorOff is wrong");
+
+export enum PacketFlag {
+  NONE = 0,
+  /** The transport checksum field holds the pseudo-header sum only (VIRTIO_NET_HDR_F_NEEDS_CSUM). */
+  NEEDS_CSUM = 1,
+  /** The link has verified the checksum (VIRTIO_NET_HDR_F_DATA_VALID). */
+  CSUM_VERIFIED = 2,
+  /** A SYN given back from TIME-WAIT: `flow` holds the old SND.NXT, `record` the old last TSval. */
+  SYN_HINT = 4,
+}
+
+/** Values of virtio_net_hdr.gso_type. */
+export enum GsoType {
+  NONE = 0,
+  TCPV4 = 1,
+  TCPV6 = 4,
+  ECN = 0x80,
+}
+
+/** What became of a packet given to handlePackets, or what to do with one that was polled. */
+export enum Verdict {
+  /** Dropped and counted; its slot is free. */
+  DROPPED = 0,
+  /** Taken by the stack or copied into a hold buffer; its slot is free. */
+  CONSUMED = 1,
+  /** Rewritten in place or newly built: write it to the link. */
+  TRANSMIT = 2,
+  /** Give it back to forwarder `peer` in a HANDBACK message, with `flow` and `record`. */
+  HANDBACK = 3,
+  /** For a service address, and neither mapped nor known to the stack: the host decides. */
+  UNMAPPED = 4,
+  /** An ICMP error about flow `flow`, which peer `peer` owns: send it on. */
+  ICMP = 5,
+}
+
+/** Packets of one batch, in either direction. */
+export const BATCH_MAX: u32 = 64;
+/** Bytes before the packet in each slot: room for link headers and for virtio_net_hdr. */
+export const SLOT_HEADROOM: u32 = 64;
+/** Largest packet of a link with segmentation offload: 64 KiB of IP. */
+export const SLOT_PACKET_LARGE: u32 = 65536;
+
+/**
+ * A connection's addresses, from the view of the service.
+ *
+ *    0 family      u32      4 or 6
+ *    4 remotePort  u16      host byte order; the client
+ *    6 localPort   u16      host byte order; the service
+ *    8 remote      16 bytes network byte order; IPv4 in the first four, the rest zero
+ *   24 local       16 bytes likewise
+ */
+@unmanaged
+export class Tuple {
+  family: u32;
+  remotePort: u16;
+  localPort: u16;
+  remote0: u64;
+  remote1: u64;
+  local0: u64;
+  local1: u64;
+}
+export const TUPLE_SIZE: u32 = 40;
+if (offsetof<Tuple>() != TUPLE_SIZE) ERROR("Tuple layout changed");
+
+let top: usize = 0;
+
+/** Where the next region starts, after rounding up; 0 before `layoutBegin`. */
+export function layoutTop(): usize {
+  return top;
+}
+
+export function layoutBegin(): void {
+  top = (__heap_base + 63) & ~63;
+}
+
+/** Reserves `size` bytes, aligned to a cache line. Call between layoutBegin and layoutEnd only. */
+export function reserve(size: usize): usize {
+  const ptr = top;
+  top = (top + size + 63) & ~63;
+  return ptr;
+}
+
+/** Grows memory once so that every reserved region exists, zero-filled. Err.MEMORY when refused. */
+export function layoutEnd(): i32 {
+  const have = (<usize>memory.size()) << 16;
+  if (top <= have) return Err.OK;
+  const pages = <i32>((top - have + 0xffff) >> 16);
+  return memory.grow(pages) < 0 ? Err.MEMORY : Err.OK;
+}

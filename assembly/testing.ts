@@ -1,0 +1,2 @@
+/** Entry of the test builds: the ABI and the internals that unit tests reach. Never shipped. */
+export * from "./index";

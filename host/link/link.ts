@@ -1,0 +1,24 @@
+/**
+ * Where packets enter and leave a node. Batch-first: packets live in slots of the core's linear memory
+ * from the read to the write. A link knows descriptors and bytes; must not know what a packet means.
+ */
+import type { PacketBatch } from "../core/batch.ts";
+
+export interface Link {
+  /** For messages: "tun baton0". */
+  readonly name: string;
+  readonly mtu: number;
+  /** Reads into the slots of the batch from index 0 on, fills its descriptors; returns the count, 0 when none waits. */
+  receive(batch: PacketBatch): number;
+  /**
+   * Writes packet `index` of the batch, offload fields included. False: the device refused it (full queue,
+   * link down); the link has counted it, the sender need not.
+   */
+  transmit(batch: PacketBatch, index: number): boolean;
+  /** Calls back on the loop whenever packets may be waiting, until close. */
+  onReadable(callback: () => void): void;
+  /** Calls back when the device is gone or broken. */
+  onError(callback: (error: Error) => void): void;
+  close(): void;
+  readonly counters: Readonly<Record<string, number>>;
+}

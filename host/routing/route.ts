@@ -1,0 +1,60 @@
+/**
+ * The contract between the classifier and routing: bytes of a request go in, a decision comes out.
+ * Knows protocols and rules; must not know connections, backends' health comes in as a predicate.
+ */
+
+/** What was read from the first bytes of a connection. */
+export type RequestHead =
+  | {
+      readonly protocol: "http";
+      readonly method: string;
+      readonly path: string;
+      readonly host: string;
+    }
+  | { readonly protocol: "tls"; readonly serverName: string; readonly alpn: readonly string[] }
+  | { readonly protocol: "other" };
+
+export type ReadResult =
+  /** More bytes are needed. */
+  | { readonly kind: "more" }
+  | { readonly kind: "head"; readonly head: RequestHead }
+  /** Answer with `reply` (may be empty) and close; `reset`: RST instead. */
+  | {
+      readonly kind: "reject";
+      readonly reason: string;
+      readonly reply: Uint8Array;
+      readonly reset: boolean;
+    };
+
+/** Reads one connection's first bytes, incrementally: each call sees all bytes so far, from the first one. */
+export interface RequestReader {
+  /** `bytes` are all unread bytes, possibly only some more than at the last call. */
+  read(bytes: Uint8Array): ReadResult;
+  /** The time for the head is over. */
+  expire(): ReadResult;
+}
+
+export type Decision =
+  /** `candidates` in order of preference; try the next when one refuses. */
+  | { readonly kind: "backend"; readonly candidates: readonly string[]; readonly rule: string }
+  | {
+      readonly kind: "reject";
+      readonly reason: string;
+      readonly reply: Uint8Array;
+      readonly reset: boolean;
+    };
+
+export interface RouteContext {
+  readonly clientAddress: string;
+  /** False: suspect, dead or draining, or without credits. */
+  readonly usable: (backend: string) => boolean;
+  /** Open connections by backend, for policies. */
+  readonly load: (backend: string) => number;
+}
+
+export interface Router {
+  newReader(): RequestReader;
+  decide(head: RequestHead, context: RouteContext): Decision;
+  /** Nobody took the connection: HTTP 503, a TLS alert, or RST. */
+  unavailable(head: RequestHead): { readonly reply: Uint8Array; readonly reset: boolean };
+}
