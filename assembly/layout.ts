@@ -132,6 +132,21 @@ export class Tuple {
 export const TUPLE_SIZE: u32 = 40;
 if (offsetof<Tuple>() != TUPLE_SIZE) ERROR("Tuple layout changed");
 
+/** Connection states of RFC 9293 3.3.2; LISTEN is a service, not a connection. */
+export enum State {
+  CLOSED = 0,
+  LISTEN = 1,
+  SYN_SENT = 2,
+  SYN_RECEIVED = 3,
+  ESTABLISHED = 4,
+  FIN_WAIT_1 = 5,
+  FIN_WAIT_2 = 6,
+  CLOSE_WAIT = 7,
+  CLOSING = 8,
+  LAST_ACK = 9,
+  TIME_WAIT = 10,
+}
+
 let top: usize = 0;
 
 /** Where the next region starts, after rounding up; 0 before `layoutBegin`. */
