@@ -1,0 +1,209 @@
+/**
+ * System calls, and nothing above them. The only file that names koffi, which is loaded at the first
+ * call so that importing this module works everywhere. Knows C signatures and errno; must not know
+ * what a descriptor is for. Errors are a BatonError with the errno's name as its code.
+ */
+import { createRequire } from "node:module";
+import { arch, endianness, platform } from "node:os";
+import { BatonError } from "../errors.ts";
+import { EAGAIN, errnoError } from "./errno.ts";
+
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0x800;
+export const SOCK_CLOEXEC = 0x80000;
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0x800;
+export const O_CLOEXEC = 0x80000;
+export const SOL_SOCKET = 1;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const MSG_DONTWAIT = 0x40;
+export const POLLIN = 1;
+
+/** The packet path: addresses in, a count or -errno out. */
+export interface FastCalls {
+  /** Absolute address of a byte array's first byte; stable as long as the array's buffer lives. */
+  address(bytes: Uint8Array): number;
+  /** Bytes read to `address`. */
+  read(fd: number, address: number, length: number): number;
+  /** Bytes written from `address`. */
+  write(fd: number, address: number, length: number): number;
+  /** Messages sent of the `count` in the mmsghdr array at `address`. */
+  sendmmsg(fd: number, address: number, count: number, flags: number): number;
+  /** Messages received into the `count` of the mmsghdr array at `address`. */
+  recvmmsg(fd: number, address: number, count: number, flags: number): number;
+}
+
+/** Everything else: byte arrays in, errors thrown. */
+export interface CheckedCalls {
+  open(path: string, flags: number): number;
+  close(fd: number): void;
+  /** Makes `to` a second name of what `from` names. */
+  dup2(from: number, to: number): void;
+  socket(domain: number, type: number, protocol: number): number;
+  socketpair(domain: number, type: number, protocol: number): [number, number];
+  bind(fd: number, sockaddr: Uint8Array): void;
+  /** Bytes sent. */
+  sendto(fd: number, data: Uint8Array, flags: number, sockaddr: Uint8Array): number;
+  /** The datagram's length, cut to the buffer's; undefined when none waits on a non-blocking socket. */
+  recv(fd: number, data: Uint8Array, flags: number): number | undefined;
+  getsockname(fd: number, sockaddr: Uint8Array): void;
+  setsockopt(fd: number, level: number, option: number, value: number): void;
+  getsockopt(fd: number, level: number, option: number): number;
+  /** With a byte array: the kernel reads and writes it. `what` names the request in an error. */
+  ioctl(fd: number, request: number, argument: Uint8Array | number, what: string): number;
+  /** Waits until one of `[fd, events]` is ready; the ready events of each, all 0 after the time-out. */
+  poll(fds: readonly (readonly [number, number])[], timeoutMs: number): number[];
+}
+
+export type Libc = FastCalls & CheckedCalls;
+
+let loaded: Libc | undefined;
+
+/** The bindings; ERR_BATON_PLATFORM where they cannot exist. */
+export function libc(): Libc {
+  loaded ??= bind(loadKoffi());
+  return loaded;
+}
+
+interface Koffi {
+  load(path: null): { func(signature: string): (...args: unknown[]) => number };
+  address(value: Uint8Array): bigint;
+  errno(): number;
+}
+
+/** The ioctl numbers and structure layouts in this room hold on these machines only. */
+const ARCHITECTURES: readonly string[] = ["x64", "arm64", "riscv64", "loong64"];
+
+function loadKoffi(): Koffi {
+  if (platform() !== "linux" || endianness() !== "LE" || !ARCHITECTURES.includes(arch())) {
+    const got = `${platform()} on ${arch()}`;
+    throw new BatonError("ERR_BATON_PLATFORM", `system calls: expected 64-bit Linux, got ${got}`);
+  }
+  try {
+    return createRequire(import.meta.url)("koffi") as Koffi;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    const message = `system calls: expected the package koffi, got ${reason}`;
+    throw new BatonError("ERR_BATON_PLATFORM", message, { cause });
+  }
+}
+
+type Declare = (signature: string) => (...args: unknown[]) => number;
+
+function bind(koffi: Koffi): Libc {
+  const library = koffi.load(null);
+  const declare: Declare = (signature) => library.func(signature);
+  return { ...fastCalls(koffi, declare), ...checkedCalls(koffi, declare) };
+}
+
+/** Each wrapper is its own closure of fixed arity, so that V8 inlines it. */
+function fastCalls(koffi: Koffi, declare: Declare): FastCalls {
+  // ssize_t results fit an int here: no call moves 2 GiB, and koffi returns int faster than int64.
+  const read = declare("int read(int fd, uintptr_t data, size_t length)");
+  const write = declare("int write(int fd, uintptr_t data, size_t length)");
+  const sendmmsg = declare(
+    "int sendmmsg(int fd, uintptr_t messages, unsigned int count, int flags)",
+  );
+  const recvmmsg = declare(
+    "int recvmmsg(int fd, uintptr_t messages, unsigned int count, int flags, uintptr_t timeout)",
+  );
+  const result = (value: number): number => (value < 0 ? -koffi.errno() : value);
+  return {
+    address: (bytes) => Number(koffi.address(bytes)),
+    read: (fd, address, length) => result(read(fd, address, length)),
+    write: (fd, address, length) => result(write(fd, address, length)),
+    sendmmsg: (fd, address, count, flags) => result(sendmmsg(fd, address, count, flags)),
+    recvmmsg: (fd, address, count, flags) => result(recvmmsg(fd, address, count, flags, 0)),
+  };
+}
+
+function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
+  const open = declare("int open(const char *path, int flags)");
+  const close = declare("int close(int fd)");
+  const dup2 = declare("int dup2(int from, int to)");
+  const poll = declare("int poll(void *fds, uint64_t count, int timeout)");
+  const ioctlPointer = declare("int ioctl(int fd, uint64_t request, void *argument)");
+  const ioctlNumber = declare("int ioctl(int fd, uint64_t request, uint64_t argument)");
+  const check = (what: string, result: number): number => {
+    if (result < 0) throw errnoError(what, koffi.errno());
+    return result;
+  };
+  return {
+    ...socketCalls(koffi, declare, check),
+    open: (path, flags) => check(`open ${path}`, open(path, flags | O_CLOEXEC)),
+    close: (fd) => void check("close", close(fd)),
+    dup2: (from, to) => void check("dup2", dup2(from, to)),
+    ioctl: (fd, request, argument, what) =>
+      typeof argument === "number"
+        ? check(what, ioctlNumber(fd, request, argument))
+        : check(what, ioctlPointer(fd, request, argument)),
+    poll: (fds, timeoutMs) => {
+      // struct pollfd: int fd; short events, revents.
+      const shorts = new Int16Array(fds.length * 4);
+      const ints = new Int32Array(shorts.buffer);
+      fds.forEach(([fd, events], index) => {
+        ints[index * 2] = fd;
+        shorts[index * 4 + 2] = events;
+      });
+      check("poll", poll(shorts, fds.length, timeoutMs));
+      return fds.map((_, index) => shorts[index * 4 + 3]!);
+    },
+  };
+}
+
+type SocketCalls = Omit<CheckedCalls, "open" | "close" | "dup2" | "ioctl" | "poll">;
+
+function socketCalls(
+  koffi: Koffi,
+  declare: Declare,
+  check: (what: string, result: number) => number,
+): SocketCalls {
+  const socket = declare("int socket(int domain, int type, int protocol)");
+  const pair = declare("int socketpair(int domain, int type, int protocol, void *fds)");
+  const bindTo = declare("int bind(int fd, void *address, unsigned int size)");
+  const sendto = declare(
+    "int sendto(int fd, void *data, size_t length, int flags, void *address, unsigned int size)",
+  );
+  const recv = declare("int recv(int fd, void *data, size_t length, int flags)");
+  const getsockname = declare("int getsockname(int fd, void *address, void *size)");
+  const setsockopt = declare(
+    "int setsockopt(int fd, int level, int option, void *value, unsigned int size)",
+  );
+  const getsockopt = declare(
+    "int getsockopt(int fd, int level, int option, void *value, void *size)",
+  );
+  return {
+    socket: (domain, type, protocol) =>
+      check("socket", socket(domain, type | SOCK_CLOEXEC, protocol)),
+    socketpair: (domain, type, protocol) => {
+      const fds = new Int32Array(2);
+      check("socketpair", pair(domain, type | SOCK_CLOEXEC, protocol, fds));
+      return [fds[0]!, fds[1]!];
+    },
+    bind: (fd, sockaddr) => void check("bind", bindTo(fd, sockaddr, sockaddr.length)),
+    sendto: (fd, data, flags, sockaddr) =>
+      check("sendto", sendto(fd, data, data.length, flags, sockaddr, sockaddr.length)),
+    recv: (fd, data, flags) => {
+      const length = recv(fd, data, data.length, flags);
+      return length < 0 && koffi.errno() === EAGAIN ? undefined : check("recv", length);
+    },
+    getsockname: (fd, sockaddr) =>
+      void check("getsockname", getsockname(fd, sockaddr, new Uint32Array([sockaddr.length]))),
+    setsockopt: (fd, level, option, value) =>
+      void check("setsockopt", setsockopt(fd, level, option, new Int32Array([value]), 4)),
+    getsockopt: (fd, level, option) => {
+      const value = new Int32Array(1);
+      check("getsockopt", getsockopt(fd, level, option, value, new Uint32Array([4])));
+      return value[0]!;
+    },
+  };
+}
