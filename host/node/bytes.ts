@@ -1,0 +1,114 @@
+/**
+ * Little-endian cursors over one message. Knows widths and bounds only; a read or a write that does not fit
+ * sets a flag instead of throwing, so a decoder checks once at its end.
+ */
+export class Reader {
+  /** False once anything did not fit. */
+  ok = true;
+  private offset = 0;
+  private readonly view: DataView;
+
+  constructor(private readonly bytes: Uint8Array) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  /** Nothing is left and nothing was missing. */
+  get atEnd(): boolean {
+    return this.ok && this.offset === this.bytes.length;
+  }
+
+  get left(): number {
+    return this.bytes.length - this.offset;
+  }
+
+  u8(): number {
+    return this.take(1) ? this.view.getUint8(this.offset - 1) : 0;
+  }
+
+  u16(): number {
+    return this.take(2) ? this.view.getUint16(this.offset - 2, true) : 0;
+  }
+
+  u32(): number {
+    return this.take(4) ? this.view.getUint32(this.offset - 4, true) : 0;
+  }
+
+  /** A copy, so that a message outlives the buffer it came in. */
+  raw(length: number): Uint8Array {
+    if (!this.take(length)) return new Uint8Array(0);
+    return this.bytes.slice(this.offset - length, this.offset);
+  }
+
+  /** `length` bytes as lower-case hexadecimal digits: how NodeId and Epoch are written. */
+  hex(length: number): string {
+    let text = "";
+    for (const byte of this.raw(length)) text += byte.toString(16).padStart(2, "0");
+    return text;
+  }
+
+  /** Reserved bytes: anything but zero is malformed. */
+  zero(length: number): void {
+    for (const byte of this.raw(length)) this.check(byte === 0);
+  }
+
+  check(condition: boolean): void {
+    this.ok &&= condition;
+  }
+
+  private take(length: number): boolean {
+    this.check(length <= this.left);
+    if (this.ok) this.offset += length;
+    return this.ok;
+  }
+}
+
+export class Writer {
+  private offset = 0;
+  private bytes = new Uint8Array(256);
+  private view = new DataView(this.bytes.buffer);
+
+  finish(): Uint8Array {
+    return this.bytes.slice(0, this.offset);
+  }
+
+  u8(value: number): void {
+    this.room(1);
+    this.view.setUint8(this.offset - 1, value);
+  }
+
+  u16(value: number): void {
+    this.room(2);
+    this.view.setUint16(this.offset - 2, value, true);
+  }
+
+  u32(value: number): void {
+    this.room(4);
+    this.view.setUint32(this.offset - 4, value, true);
+  }
+
+  raw(value: Uint8Array): void {
+    this.room(value.length);
+    this.bytes.set(value, this.offset - value.length);
+  }
+
+  /** Exactly `length` bytes from hexadecimal digits. */
+  hex(text: string, length: number): void {
+    this.room(length);
+    for (let index = 0; index < length; index++) {
+      this.bytes[this.offset - length + index] = parseInt(text.slice(2 * index, 2 * index + 2), 16);
+    }
+  }
+
+  zero(length: number): void {
+    this.room(length);
+  }
+
+  private room(length: number): void {
+    this.offset += length;
+    if (this.offset <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(this.offset, 2 * this.bytes.length));
+    grown.set(this.bytes);
+    this.bytes = grown;
+    this.view = new DataView(grown.buffer);
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The parts that messages share: 4-tuples, reset data, lists. Knows layouts only; a value that cannot be
+ * marks the reader as failed.
+ */
+import type { Tuple } from "../core/tuple.ts";
+import type { Reader, Writer } from "./bytes.ts";
+import { RECORD_STATES, RELEASE_CAUSES, isFlowId } from "./messages.ts";
+import type {
+  AnswerItem,
+  FarConnection,
+  QueryItem,
+  ReleaseItem,
+  ResetData,
+  SyncItem,
+  SynHint,
+} from "./messages.ts";
+
+export const ID_SIZE = 8;
+export const EPOCH_SIZE = 16;
+const SLICE_MAX = 15;
+/** The wire's "no slice yet". */
+const SLICE_NONE = 0xff;
+
+/** The value at `index`; an index without one makes the message malformed. */
+export function pick<T>(from: Reader, values: readonly T[], index: number): T {
+  const value = values[index];
+  from.check(value !== undefined);
+  return value ?? (values[0] as T);
+}
+
+export function readFlow(from: Reader): number {
+  const flow = from.u32();
+  from.check(isFlowId(flow));
+  return flow;
+}
+
+export function readRelease(from: Reader): ReleaseItem {
+  const flow = readFlow(from);
+  const cause = pick(from, RELEASE_CAUSES, from.u32() - 1);
+  return { flow, cause, tuple: readTuple(from) };
+}
+
+export function readQuery(from: Reader): QueryItem {
+  const flow = readFlow(from);
+  from.zero(4);
+  return { flow, tuple: readTuple(from) };
+}
+
+export function readAnswer(from: Reader): AnswerItem {
+  const flow = readFlow(from);
+  const record = pick(from, RECORD_STATES, from.u32());
+  return { flow, record, tuple: readTuple(from) };
+}
+
+export function writeItems<T>(to: Writer, items: readonly T[], write: (item: T) => void): void {
+  to.u32(items.length);
+  for (const item of items) write(item);
+}
+
+/** Refuses a count that the rest of the message cannot hold before anything is allocated for it. */
+export function readItems<T>(from: Reader, max: number, sizeMin: number, read: () => T): T[] {
+  const count = from.u32();
+  from.check(count <= max && count * sizeMin <= from.left);
+  const items: T[] = [];
+  for (let index = 0; from.ok && index < count; index++) items.push(read());
+  return items;
+}
+
+const HAS_CONNECTION = 1;
+const HAS_NEXT = 2;
+
+export function writeSyncItem(to: Writer, item: SyncItem): void {
+  to.u32(item.flow);
+  to.u32(item.generation);
+  to.u16(RECORD_STATES.indexOf(item.record));
+  to.u16((item.connection ? HAS_CONNECTION : 0) | (item.next ? HAS_NEXT : 0));
+  if (item.connection) writeConnection(to, item.connection);
+  if (!item.next) return;
+  to.u32(item.next.flow);
+  to.hex(item.next.target, ID_SIZE);
+  to.hex(item.next.targetEpoch, EPOCH_SIZE);
+}
+
+export function readSyncItem(from: Reader): SyncItem {
+  const flow = readFlow(from);
+  const generation = from.u32();
+  const record = pick(from, RECORD_STATES, from.u16());
+  const flags = from.u16();
+  from.check(flags <= (HAS_CONNECTION | HAS_NEXT));
+  const connection = flags & HAS_CONNECTION ? readConnection(from) : undefined;
+  if ((flags & HAS_NEXT) === 0) return { flow, record, generation, connection, next: undefined };
+  const nextFlow = readFlow(from);
+  const target = from.hex(ID_SIZE);
+  const next = { flow: nextFlow, target, targetEpoch: from.hex(EPOCH_SIZE) };
+  return { flow, record, generation, connection, next };
+}
+
+export function writeConnection(to: Writer, connection: FarConnection): void {
+  writeTuple(to, connection.tuple);
+  writeReset(to, connection.reset);
+}
+
+export function readConnection(from: Reader): FarConnection {
+  return { tuple: readTuple(from), reset: readReset(from) };
+}
+
+/** The 40 bytes of assembly/layout.ts `Tuple`. */
+export function writeTuple(to: Writer, tuple: Tuple): void {
+  to.u32(tuple.family);
+  to.u16(tuple.remotePort);
+  to.u16(tuple.localPort);
+  for (const address of [tuple.remote, tuple.local]) {
+    to.raw(address);
+    to.zero(16 - address.length);
+  }
+}
+
+export function readTuple(from: Reader): Tuple {
+  const family = pick(from, [4, 6] as const, from.u32() / 2 - 2);
+  const remotePort = from.u16();
+  const localPort = from.u16();
+  const remote = readAddress(from, family);
+  const local = readAddress(from, family);
+  return { family, remote, remotePort, local, localPort };
+}
+
+export function readAddress(from: Reader, family: 4 | 6): Uint8Array {
+  const length = family === 4 ? 4 : 16;
+  const address = from.raw(length);
+  from.zero(16 - length);
+  return address;
+}
+
+export function writeReset(to: Writer, reset: ResetData): void {
+  to.u32(reset.sndUna);
+  to.u32(reset.sndNxt);
+  to.u32(reset.rcvNxt);
+  to.u32(reset.timestamps?.tsVal ?? 0);
+  to.u32(reset.timestamps?.tsEcr ?? 0);
+  to.u32(reset.timestamps ? 1 : 0);
+}
+
+export function readReset(from: Reader): ResetData {
+  const sndUna = from.u32();
+  const sndNxt = from.u32();
+  const rcvNxt = from.u32();
+  const tsVal = from.u32();
+  const tsEcr = from.u32();
+  const flags = from.u32();
+  from.check(flags === 1 || (flags === 0 && tsVal === 0 && tsEcr === 0));
+  return { sndUna, sndNxt, rcvNxt, timestamps: flags === 1 ? { tsVal, tsEcr } : undefined };
+}
+
+export function writeHint(to: Writer, hint: SynHint): void {
+  to.u32(hint.sndNxt);
+  to.u32(hint.tsVal);
+}
+
+export function readHint(from: Reader): SynHint {
+  return { sndNxt: from.u32(), tsVal: from.u32() };
+}
+
+export function readSlice(from: Reader): number | undefined {
+  const slice = from.u32();
+  from.check(slice <= SLICE_MAX || slice === SLICE_NONE);
+  return slice === SLICE_NONE ? undefined : slice;
+}
+
+/** A length, then that many bytes. */
+export function writeBytes(to: Writer, bytes: Uint8Array): void {
+  to.u32(bytes.length);
+  to.raw(bytes);
+}
+
+export function readBytes(from: Reader): Uint8Array {
+  return from.raw(from.u32());
+}
+
+export function writeSlice(to: Writer, slice: number | undefined): void {
+  to.u32(slice ?? SLICE_NONE);
+}
