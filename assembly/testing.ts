@@ -1,3 +1,85 @@
 /** Entry of the test builds: the ABI and the internals that unit tests reach. Never shipped. */
 export * from "./index";
+
+// wire
+export { swap16, swap32, loadBe16, loadBe32, storeBe16, storeBe32 } from "./wire/bytes";
+export {
+  seqLt,
+  seqLe,
+  seqGt,
+  seqGe,
+  seqIn,
+  seqInAfter,
+  seqBetween,
+  seqMax,
+  seqMin,
+  seqDiff,
+} from "./wire/seq";
+export {
+  sumFold,
+  sumBytes,
+  sumCopy,
+  sumAppend,
+  pseudoSum,
+  transportChecksumOk,
+  checksumOf,
+  checksumUpdate,
+  partialUpdate,
+  sumNot32,
+  sumNot64,
+  sum64,
+} from "./wire/checksum";
+export {
+  Protocol,
+  ipCheck,
+  ipCheckedHeaderLen,
+  ipCheckedProtocol,
+  ipCheckQuoted,
+  ipVersion,
+  ipTotalLen,
+  ipTtl,
+  ipTrafficClass,
+  ipSourcePtr,
+  ipDestinationPtr,
+  ipWrite,
+  ipChecksumWrite,
+  ipSetTransportLen,
+  ipFlowLabel,
+} from "./wire/ip";
+export {
+  TcpFlag,
+  tcpCheck,
+  tcpSourcePort,
+  tcpDestinationPort,
+  tcpPorts,
+  tcpSeq,
+  tcpAck,
+  tcpFlags,
+  tcpHeaderLen,
+  tcpWindow,
+  tcpUrgent,
+  tcpSegLen,
+  tcpChecksumOk,
+  tupleRead,
+  tupleReadOutbound,
+  tupleEqual,
+  tcpWrite,
+  tcpSetOptionsLen,
+  tcpSetUrgent,
+  tcpChecksumWrite,
+  tcpChecksumWriteSum,
+  tcpChecksumWritePartial,
+} from "./wire/tcp";
+export {
+  OptionBit,
+  OPTIONS,
+  optionsParse,
+  optionsSackLeft,
+  optionsSackRight,
+  optionsWriteSyn,
+  optionsWrite,
+} from "./wire/options";
+export { IcmpKind, ICMP_ERROR, icmpCheck } from "./wire/icmp";
+
+// tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
