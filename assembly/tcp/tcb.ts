@@ -165,7 +165,7 @@ export class Tcb {
   flightNew: u32;
   /** Node at which the last SACK search ended. */
   flightHint: u32;
-  /** First node that may be marked lost and is not retransmitted yet: a hint, 0: search from the head. */
+  /** Deemed lost and not yet retransmitted, oldest first: a node is in this list, in the one before, or SACKed. */
   flightLost: u32;
   flightCount: u32;
   /** Received beyond RCV.NXT, by sequence number; disjoint and not adjacent. */
@@ -205,7 +205,8 @@ export class Tcb {
   rackReoPersist: u8;
   /** TLP.is_retrans. */
   tlpIsRetrans: u8;
-  rackPad: u8;
+  /** Duplicate ACKs in a row, for peers without SACK. */
+  dupAcks: u8;
   /** TLP.end_seq, valid with Flag.TLP_OUT. */
   tlpEndSeq: u32;
   /** When a segment with data was last sent. */
@@ -318,8 +319,10 @@ export class Tcb {
   timeouts: u32;
   /** When the handshake ended. */
   openedUs: u64;
-  /** Block-aligned; spare. */
-  spare: u64;
+  /** Last node of flightLost. */
+  flightLostTail: u32;
+  /** Sequence number after the last segment shorter than the MSS (Minshall's variant of Nagle). */
+  sndSmall: u32;
 }
 export const TCB_SIZE: u32 = 768;
 if (offsetof<Tcb>() != TCB_SIZE)
@@ -411,8 +414,8 @@ export enum Timer {
   LINGER = 5,
   /** Pacing. */
   PACE = 6,
-  /** Sentinel of sender SWS avoidance (RFC 9293 3.8.6.2.1, "override timeout"). */
-  OVERRIDE = 7,
+  /** Not used. */
+  SPARE = 7,
 }
 export const TIMER_COUNT: u32 = 8;
 

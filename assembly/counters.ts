@@ -1,0 +1,70 @@
+/**
+ * Counters of one instance: u64 each, at a fixed address, never reset. Knows names and how to add; every
+ * packet that is dropped or refused raises exactly one of them. The host reads them all at once.
+ */
+
+/** Position of each counter. Append only: a number keeps its meaning. */
+export enum Counter {
+  /** Segments that the own stack took in, and that it emitted. */
+  TCP_SEGMENTS_IN = 0,
+  TCP_SEGMENTS_OUT = 1,
+  TCP_BYTES_IN = 2,
+  TCP_BYTES_OUT = 3,
+  /** Connections accepted, opened from here, reset (either side), ended in order, timed out. */
+  TCP_ACCEPTED = 4,
+  TCP_CONNECTED = 5,
+  TCP_RESET = 6,
+  TCP_CLOSED = 7,
+  TCP_TIMED_OUT = 8,
+  /** Bytes sent again; retransmission timeouts; fast recoveries; tail loss probes; undone reductions. */
+  TCP_RETRANSMITTED_BYTES = 9,
+  TCP_TIMEOUTS = 10,
+  TCP_RECOVERIES = 11,
+  TCP_TAIL_PROBES = 12,
+  TCP_UNDONE = 13,
+  /** Segments outside the window, failed PAWS, with an unacceptable ACK. */
+  TCP_OUT_OF_WINDOW = 14,
+  TCP_PAWS = 15,
+  TCP_BAD_ACK = 16,
+  /** Challenge ACKs sent, and withheld by their limit (RFC 5961). */
+  TCP_CHALLENGES = 17,
+  TCP_CHALLENGES_WITHHELD = 18,
+  /** SYN cookies sent, accepted, refused. */
+  TCP_COOKIES_SENT = 19,
+  TCP_COOKIES_ACCEPTED = 20,
+  TCP_COOKIES_REFUSED = 21,
+  /** SYNs dropped: no block, no reply space, half-open limit without cookies. */
+  TCP_SYN_DROPPED = 22,
+  /** RSTs emitted for unknown connections; replies dropped because their queue was full. */
+  TCP_REFUSED = 23,
+  TCP_REPLIES_DROPPED = 24,
+  /** TIME-WAIT records recycled before their time; RELEASED events lost with them. */
+  TCP_TIME_WAIT_RECYCLED = 25,
+  TCP_RELEASED_LOST = 26,
+  /** Received bytes not stored: chunk pool or node pool empty, too many ranges out of order. */
+  TCP_POOL_DROPPED = 27,
+  /** Out-of-order bytes given up under pressure (RFC 2018 section 8). */
+  TCP_PRUNED = 28,
+  /** Checksums of segments for the own stack that did not match; malformed ones. */
+  TCP_CHECKSUM = 29,
+  TCP_MALFORMED = 30,
+  /** Segments that arrived for a frozen connection. */
+  TCP_FROZEN_DROPPED = 31,
+  /** ICMP errors believed, and refused by the sequence check (RFC 5927). */
+  TCP_ICMP_TAKEN = 32,
+  TCP_ICMP_REFUSED = 33,
+}
+/** Room for every room's counters. */
+export const COUNTERS_MAX: u32 = 256;
+
+export const COUNTERS: usize = memory.data(2048, 8);
+
+export function count(counter: u32): void {
+  const ptr = COUNTERS + ((<usize>counter) << 3);
+  store<u64>(ptr, load<u64>(ptr) + 1);
+}
+
+export function countMany(counter: u32, amount: u64): void {
+  const ptr = COUNTERS + ((<usize>counter) << 3);
+  store<u64>(ptr, load<u64>(ptr) + amount);
+}
