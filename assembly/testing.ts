@@ -83,3 +83,17 @@ export { IcmpKind, ICMP_ERROR, icmpCheck } from "./wire/icmp";
 
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
+export { chunkReserve, chunksUsed, chunksFree, CHUNK_SIZE } from "./tcp/chunk";
+export {
+  QUEUE_SIZE,
+  QUEUE_BYTES_MAX,
+  queueInit,
+  queueAt,
+  queueMake,
+  queueWrite,
+  queueRead,
+  queueDiscard,
+  queueClear,
+  queueTrim,
+} from "./tcp/buffer";
+export { layoutBegin, layoutEnd, reserve } from "./layout";
