@@ -132,6 +132,77 @@ export class Tuple {
 export const TUPLE_SIZE: u32 = 40;
 if (offsetof<Tuple>() != TUPLE_SIZE) ERROR("Tuple layout changed");
 
+/**
+ * What the host chooses before init(). Rooms append their own fields at the end, before `reserved`.
+ *
+ *    0 wallMs         f64   milliseconds since 1970 at init's nowUs
+ *    8 hashSecret     16 B  random for this instance: keys of the tables
+ *   24 isnSecret      16 B  derived from the cluster key: ISN, timestamp offsets, SYN cookies
+ *   40 connectionsMax u32   connections of the own stack
+ *   44 timeWaitMax    u32   TIME-WAIT records
+ *   48 halfOpenMax    u32   connections in SYN-RECEIVED before cookies are sent
+ *   52 mappings4Max   u32   entries of the IPv4 mapping table
+ *   56 mappings6Max   u32   entries of the IPv6 mapping table
+ *   60 recordsMax     u32   flow records, ended ones included
+ *   64 earlyBytesMax  u32   bytes for early packets and held segments
+ *   68 earlyFlowsMax  u32   flows that have such packets
+ *   72 bufferBytes    u32   bytes that all send and receive buffers share
+ *   76 slotBytes      u32   largest packet of a slot: 2,048 or SLOT_PACKET_LARGE
+ *   80 blobBytes      u32   largest blob
+ *   84 mtu            u32   largest packet that may be sent without GSO
+ */
+@unmanaged
+export class Parameters {
+  wallMs: f64;
+  hashSecret0: u64;
+  hashSecret1: u64;
+  isnSecret0: u64;
+  isnSecret1: u64;
+  connectionsMax: u32;
+  timeWaitMax: u32;
+  halfOpenMax: u32;
+  mappings4Max: u32;
+  mappings6Max: u32;
+  recordsMax: u32;
+  earlyBytesMax: u32;
+  earlyFlowsMax: u32;
+  bufferBytes: u32;
+  slotBytes: u32;
+  blobBytes: u32;
+  mtu: u32;
+  reserved0: u64;
+  reserved1: u64;
+  reserved2: u64;
+  reserved3: u64;
+  reserved4: u64;
+}
+export const PARAMETERS_SIZE: u32 = 128;
+if (offsetof<Parameters>() != PARAMETERS_SIZE) ERROR("Parameters layout changed");
+
+/** Offsets of Parameters, for the host. */
+export enum ParameterOff {
+  WALL_MS = 0,
+  HASH_SECRET = 8,
+  ISN_SECRET = 24,
+  CONNECTIONS_MAX = 40,
+  TIME_WAIT_MAX = 44,
+  HALF_OPEN_MAX = 48,
+  MAPPINGS4_MAX = 52,
+  MAPPINGS6_MAX = 56,
+  RECORDS_MAX = 60,
+  EARLY_BYTES_MAX = 64,
+  EARLY_FLOWS_MAX = 68,
+  BUFFER_BYTES = 72,
+  SLOT_BYTES = 76,
+  BLOB_BYTES = 80,
+  MTU = 84,
+}
+if (offsetof<Parameters>("mtu") != ParameterOff.MTU) ERROR("ParameterOff is wrong");
+
+/** The scratch structures of the ABI: one of each, at fixed addresses. */
+export const PARAMETERS: usize = memory.data(128, 8);
+export const TUPLE: usize = memory.data(40, 8);
+
 /** Connection states of RFC 9293 3.3.2; LISTEN is a service, not a connection. */
 export enum State {
   CLOSED = 0,
