@@ -1,0 +1,343 @@
+/**
+ * A packet builder and parser that was written from the RFCs, not from the core: the slow reference that
+ * tests compare with. Every field can be set, wrong values too; what is left out gets a sane default.
+ */
+import { formatAddress, parseAddress } from "../core/address.ts";
+
+/** An address given as text or as bytes in network order. */
+export type Address = string | Uint8Array;
+
+/** @throws Error when text is no address. */
+export function toAddress(address: Address): Uint8Array {
+  if (typeof address !== "string") return address;
+  const bytes = parseAddress(address);
+  if (!bytes) throw new Error(`not an address: ${address}`);
+  return bytes;
+}
+
+export const FIN = 1;
+export const SYN = 2;
+export const RST = 4;
+export const PSH = 8;
+export const ACK = 16;
+export const URG = 32;
+export const ECE = 64;
+export const CWR = 128;
+
+export const PROTOCOL_ICMP = 1;
+export const PROTOCOL_TCP = 6;
+export const PROTOCOL_ICMP6 = 58;
+
+export interface IpFields {
+  source: Address;
+  destination: Address;
+  ttl?: number;
+  /** DSCP << 2 | ECN. */
+  trafficClass?: number;
+  /** IPv4 identification. */
+  identification?: number;
+  /** IPv4 flags and fragment offset as one word; default: don't fragment. */
+  fragment?: number;
+  /** IPv4 options, a multiple of 4 bytes. */
+  ipOptions?: Uint8Array;
+  /** IPv6 extension headers in order: whole headers, whose next-header byte is filled in. */
+  extensions?: readonly { type: number; bytes: Uint8Array }[];
+  flowLabel?: number;
+  protocol?: number;
+  /** Overrides of what is otherwise computed. */
+  version?: number;
+  ihl?: number;
+  totalLen?: number;
+  ipChecksum?: number;
+}
+
+export interface TcpFields {
+  sourcePort: number;
+  destinationPort: number;
+  seq?: number;
+  ack?: number;
+  flags?: number;
+  window?: number;
+  urgent?: number;
+  options?: Uint8Array;
+  payload?: Uint8Array;
+  dataOffset?: number;
+  tcpChecksum?: number;
+  /** The field holds the pseudo-header sum only, as with NEEDS_CSUM. */
+  partialChecksum?: boolean;
+}
+
+export interface TcpPacket {
+  version: 4 | 6;
+  source: string;
+  destination: string;
+  ttl: number;
+  trafficClass: number;
+  identification: number;
+  totalLen: number;
+  ipHeaderLen: number;
+  ipChecksumOk: boolean;
+  protocol: number;
+  sourcePort: number;
+  destinationPort: number;
+  seq: number;
+  ack: number;
+  flags: number;
+  window: number;
+  urgent: number;
+  tcpChecksum: number;
+  tcpChecksumOk: boolean;
+  /** The checksum field equals the pseudo-header sum. */
+  partialChecksumOk: boolean;
+  options: TcpOption[];
+  optionBytes: Uint8Array;
+  payload: Uint8Array;
+}
+
+export interface TcpOption {
+  kind: number;
+  bytes: Uint8Array;
+}
+
+/** One's complement sum of 16-bit big-endian words, folded: RFC 1071 in its plainest form. */
+export function internetSum(bytes: Uint8Array, start = 0): number {
+  let sum = start;
+  for (let i = 0; i < bytes.length; i += 2) {
+    sum += (bytes[i]! << 8) | (bytes[i + 1] ?? 0);
+    if (sum > 0xffff) sum -= 0xffff;
+  }
+  return sum;
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const out = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** Folded sum of the pseudo header. */
+export function pseudoHeaderSum(
+  source: Uint8Array,
+  destination: Uint8Array,
+  protocol: number,
+  len: number,
+): number {
+  const tail = Uint8Array.of(len >>> 24, (len >> 16) & 255, (len >> 8) & 255, len & 255);
+  return internetSum(concat(source, destination, tail, Uint8Array.of(0, 0, 0, protocol)));
+}
+
+export function buildTcp(fields: IpFields & TcpFields): Uint8Array {
+  const options = fields.options ?? new Uint8Array(0);
+  const payload = fields.payload ?? new Uint8Array(0);
+  const segment = new Uint8Array(20 + options.length + payload.length);
+  const view = new DataView(segment.buffer);
+  view.setUint16(0, fields.sourcePort);
+  view.setUint16(2, fields.destinationPort);
+  view.setUint32(4, fields.seq ?? 0);
+  view.setUint32(8, fields.ack ?? 0);
+  segment[12] = ((fields.dataOffset ?? (20 + options.length) / 4) & 15) << 4;
+  segment[13] = fields.flags ?? ACK;
+  view.setUint16(14, fields.window ?? 65535);
+  view.setUint16(18, fields.urgent ?? 0);
+  segment.set(options, 20);
+  segment.set(payload, 20 + options.length);
+  const protocol = fields.protocol ?? PROTOCOL_TCP;
+  const pseudo = pseudoHeaderSum(
+    toAddress(fields.source),
+    toAddress(fields.destination),
+    protocol,
+    segment.length,
+  );
+  const full = ~internetSum(segment, pseudo) & 0xffff;
+  view.setUint16(16, fields.tcpChecksum ?? (fields.partialChecksum ? pseudo : full));
+  return buildIp({ ...fields, protocol }, segment);
+}
+
+/** Puts an IP header before a transport message. */
+export function buildIp(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
+  return toAddress(fields.source).length === 4
+    ? buildIp4(fields, message)
+    : buildIp6(fields, message);
+}
+
+function buildIp4(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
+  const ipOptions = fields.ipOptions ?? new Uint8Array(0);
+  const header = new Uint8Array(20 + ipOptions.length);
+  const view = new DataView(header.buffer);
+  header[0] = ((fields.version ?? 4) << 4) | (fields.ihl ?? header.length / 4);
+  header[1] = fields.trafficClass ?? 0;
+  view.setUint16(2, fields.totalLen ?? header.length + message.length);
+  view.setUint16(4, fields.identification ?? 0);
+  view.setUint16(6, fields.fragment ?? 0x4000);
+  header[8] = fields.ttl ?? 64;
+  header[9] = fields.protocol;
+  header.set(toAddress(fields.source), 12);
+  header.set(toAddress(fields.destination), 16);
+  header.set(ipOptions, 20);
+  view.setUint16(10, fields.ipChecksum ?? ~internetSum(header) & 0xffff);
+  return concat(header, message);
+}
+
+function buildIp6(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
+  const header = new Uint8Array(40);
+  const view = new DataView(header.buffer);
+  const extensions = (fields.extensions ?? []).map(({ type, bytes }) => ({
+    type,
+    bytes: Uint8Array.from(bytes),
+  }));
+  extensions.forEach(({ bytes }, i) => (bytes[0] = extensions[i + 1]?.type ?? fields.protocol));
+  const body = concat(...extensions.map(({ bytes }) => bytes), message);
+  const traffic = fields.trafficClass ?? 0;
+  view.setUint32(
+    0,
+    ((fields.version ?? 6) * 2 ** 28 + traffic * 2 ** 20 + (fields.flowLabel ?? 0)) >>> 0,
+  );
+  view.setUint16(4, fields.totalLen === undefined ? body.length : fields.totalLen - 40);
+  header[6] = extensions[0]?.type ?? fields.protocol;
+  header[7] = fields.ttl ?? 64;
+  header.set(toAddress(fields.source), 8);
+  header.set(toAddress(fields.destination), 24);
+  return concat(header, body);
+}
+
+export interface IcmpFields {
+  type: number;
+  code?: number;
+  /** Bytes 4 to 7 as one number: the MTU of "too big". */
+  rest?: number;
+  /** What is quoted, or any other body. */
+  body: Uint8Array;
+  checksum?: number;
+}
+
+/** An ICMP or ICMPv6 message, by the family of the source address. */
+export function buildIcmp(fields: IpFields & IcmpFields): Uint8Array {
+  const message = new Uint8Array(8 + fields.body.length);
+  const view = new DataView(message.buffer);
+  const source = toAddress(fields.source);
+  message[0] = fields.type;
+  message[1] = fields.code ?? 0;
+  view.setUint32(4, fields.rest ?? 0);
+  message.set(fields.body, 8);
+  const protocol = source.length === 4 ? PROTOCOL_ICMP : PROTOCOL_ICMP6;
+  const start =
+    source.length === 4
+      ? 0
+      : pseudoHeaderSum(source, toAddress(fields.destination), protocol, message.length);
+  view.setUint16(2, fields.checksum ?? ~internetSum(message, start) & 0xffff);
+  return buildIp({ ...fields, protocol }, message);
+}
+
+const EXTENSION_TYPES = [0, 43, 44, 60];
+
+/** Parses a whole TCP packet; throws on anything that a test should not have produced. */
+export function parseTcp(bytes: Uint8Array): TcpPacket {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const version = bytes[0]! >> 4;
+  if (version !== 4 && version !== 6) throw new Error(`IP version ${version}`);
+  const isV4 = version === 4;
+  const totalLen = isV4 ? view.getUint16(2) : 40 + view.getUint16(4);
+  if (totalLen > bytes.length) throw new Error(`total length ${totalLen} of ${bytes.length}`);
+  let ipHeaderLen = isV4 ? (bytes[0]! & 15) * 4 : 40;
+  let protocol = isV4 ? bytes[9]! : bytes[6]!;
+  while (!isV4 && EXTENSION_TYPES.includes(protocol)) {
+    const next = bytes[ipHeaderLen]!;
+    ipHeaderLen += protocol === 44 ? 8 : (bytes[ipHeaderLen + 1]! + 1) * 8;
+    protocol = next;
+  }
+  if (protocol !== PROTOCOL_TCP) throw new Error(`protocol ${protocol}`);
+  const source = bytes.slice(isV4 ? 12 : 8, isV4 ? 16 : 24);
+  const destination = bytes.slice(isV4 ? 16 : 24, isV4 ? 20 : 40);
+  const segment = bytes.slice(ipHeaderLen, totalLen);
+  const headerLen = (segment[12]! >> 4) * 4;
+  if (headerLen < 20 || headerLen > segment.length) throw new Error(`data offset ${headerLen}`);
+  const tcp = new DataView(segment.buffer);
+  const pseudo = pseudoHeaderSum(source, destination, PROTOCOL_TCP, segment.length);
+  const optionBytes = segment.slice(20, headerLen);
+  return {
+    version,
+    source: formatAddress(source),
+    destination: formatAddress(destination),
+    ttl: isV4 ? bytes[8]! : bytes[7]!,
+    trafficClass: isV4 ? bytes[1]! : (view.getUint16(0) >> 4) & 255,
+    identification: isV4 ? view.getUint16(4) : 0,
+    totalLen,
+    ipHeaderLen,
+    ipChecksumOk: !isV4 || internetSum(bytes.slice(0, ipHeaderLen)) === 0xffff,
+    protocol,
+    sourcePort: tcp.getUint16(0),
+    destinationPort: tcp.getUint16(2),
+    seq: tcp.getUint32(4),
+    ack: tcp.getUint32(8),
+    flags: segment[13]!,
+    window: tcp.getUint16(14),
+    urgent: tcp.getUint16(18),
+    tcpChecksum: tcp.getUint16(16),
+    tcpChecksumOk: internetSum(segment, pseudo) === 0xffff,
+    partialChecksumOk: tcp.getUint16(16) === pseudo,
+    options: parseOptions(optionBytes),
+    optionBytes,
+    payload: segment.slice(headerLen),
+  };
+}
+
+/** Options up to END or the first illegal length; NOPs are left out. */
+export function parseOptions(bytes: Uint8Array): TcpOption[] {
+  const found: TcpOption[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const kind = bytes[at]!;
+    if (kind === 0) break;
+    if (kind === 1) {
+      at += 1;
+      continue;
+    }
+    const len = bytes[at + 1] ?? 0;
+    if (len < 2 || at + len > bytes.length) break;
+    found.push({ kind, bytes: bytes.slice(at + 2, at + len) });
+    at += len;
+  }
+  return found;
+}
+
+const word32 = (n: number) =>
+  Uint8Array.of((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
+
+/** Options one by one, each padded with NOPs to 4 bytes in front. */
+export const option = {
+  mss: (mss: number) => Uint8Array.of(2, 4, mss >> 8, mss & 255),
+  windowScale: (shift: number) => Uint8Array.of(1, 3, 3, shift),
+  sackPermitted: () => Uint8Array.of(1, 1, 4, 2),
+  timestamps: (tsVal: number, tsEcr: number) =>
+    concat(Uint8Array.of(1, 1, 8, 10), word32(tsVal), word32(tsEcr)),
+  sack: (...blocks: readonly (readonly [number, number])[]) =>
+    concat(
+      Uint8Array.of(1, 1, 5, 2 + 8 * blocks.length),
+      ...blocks.flatMap(([left, right]) => [word32(left), word32(right)]),
+    ),
+};
+
+const FLAG_LETTERS = "FSRPAUEC";
+
+export function flagText(flags: number): string {
+  return [...FLAG_LETTERS].filter((_, i) => (flags >> i) & 1).join("") || "-";
+}
+
+/** One line about a packet, for assertion messages. */
+export function describePacket(bytes: Uint8Array): string {
+  try {
+    const p = parseTcp(bytes);
+    const bad = `${p.ipChecksumOk ? "" : " bad IP checksum"}${p.tcpChecksumOk ? "" : " bad TCP checksum"}`;
+    const kinds = p.options.map(({ kind }) => kind).join(",");
+    return (
+      `${p.source}:${p.sourcePort} > ${p.destination}:${p.destinationPort} ${flagText(p.flags)}` +
+      ` seq ${p.seq} ack ${p.ack} win ${p.window} len ${p.payload.length} ttl ${p.ttl}` +
+      `${kinds ? ` options ${kinds}` : ""}${bad}`
+    );
+  } catch (error) {
+    return `${bytes.length} bytes, ${(error as Error).message}`;
+  }
+}
