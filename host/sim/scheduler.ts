@@ -1,0 +1,84 @@
+/**
+ * Virtual time: a queue of things to do, in order of time and, within one time, of their making. Knows
+ * nothing else. No sleep: time jumps to the next entry.
+ */
+import type { Clock } from "../node/environment.ts";
+
+interface Entry {
+  readonly atUs: number;
+  readonly order: number;
+  readonly action: () => void;
+}
+
+/** 2026-01-01, so that what derives from wall time is the same in every run. */
+const WALL_START_MS = 1_767_225_600_000;
+
+export class Scheduler implements Clock {
+  readonly #heap: Entry[] = [];
+  #nowUs = 1;
+  #order = 0;
+
+  nowUs(): number {
+    return this.#nowUs;
+  }
+
+  wallMs(): number {
+    return WALL_START_MS + Math.floor(this.#nowUs / 1000);
+  }
+
+  get pending(): number {
+    return this.#heap.length;
+  }
+
+  at(atUs: number, action: () => void): void {
+    this.#push({ atUs: Math.max(atUs, this.#nowUs), order: this.#order++, action });
+  }
+
+  after(delayUs: number, action: () => void): void {
+    this.at(this.#nowUs + delayUs, action);
+  }
+
+  /** Does the next thing, moving time to it. False: nothing is left, or nothing until `untilUs`. */
+  step(untilUs = Infinity): boolean {
+    const next = this.#heap[0];
+    if (!next || next.atUs > untilUs) return false;
+    this.#pop();
+    this.#nowUs = next.atUs;
+    next.action();
+    return true;
+  }
+
+  #push(entry: Entry): void {
+    const heap = this.#heap;
+    let index = heap.length;
+    heap.push(entry);
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (!before(entry, heap[parent] as Entry)) break;
+      heap[index] = heap[parent] as Entry;
+      index = parent;
+    }
+    heap[index] = entry;
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const last = heap.pop() as Entry;
+    if (heap.length === 0) return;
+    let index = 0;
+    for (;;) {
+      let child = 2 * index + 1;
+      if (child >= heap.length) break;
+      const right = child + 1;
+      if (right < heap.length && before(heap[right] as Entry, heap[child] as Entry)) child = right;
+      if (!before(heap[child] as Entry, last)) break;
+      heap[index] = heap[child] as Entry;
+      index = child;
+    }
+    heap[index] = last;
+  }
+}
+
+function before(a: Entry, b: Entry): boolean {
+  return a.atUs < b.atUs || (a.atUs === b.atUs && a.order < b.order);
+}
