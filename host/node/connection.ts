@@ -8,6 +8,7 @@ export interface ConnectionAddress {
   readonly family: 4 | 6;
 }
 
+/** Delivered from the node's own turn, never from within a call on the connection. */
 export interface ConnectionEvents {
   /** Unread bytes are there. Called again only after new bytes arrived. */
   readable(): void;
@@ -45,7 +46,10 @@ export interface Connection {
   shutdown(): void;
   /** RST; no event follows. */
   abort(): void;
-  /** The application lets go: unread data at this point means RST (RFC 9293 3.10.4), else a FIN follows. */
+  /**
+   * The application lets go: unread data at this point means RST (RFC 9293 3.10.4), else a FIN follows
+   * what was written. Called exactly once, also after `closed`, unless `abort` was; no event follows.
+   */
   close(): void;
   setNoDelay(on: boolean): void;
   /** Idle time before probes in milliseconds, 0: off. */
