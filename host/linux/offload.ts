@@ -1,0 +1,69 @@
+/**
+ * Offloads of a network device by SIOCETHTOOL: checksums, segmentation, receive coalescing. Knows the
+ * ioctl; must not know which device is whose. Needs no ethtool program. linux/ethtool.h.
+ */
+import koffi from "koffi";
+import { BatonError } from "../errors.ts";
+
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SIOCETHTOOL = 0x8946;
+const IFREQ_SIZE = 40;
+const IFNAMSIZ = 16;
+
+/** Name, command that reads it, command that sets it; in the order in which they can be turned on. */
+const OFFLOADS = [
+  ["tx", 0x16, 0x17],
+  ["tso", 0x1e, 0x1f],
+  ["gso", 0x23, 0x24],
+  ["gro", 0x2b, 0x2c],
+] as const;
+
+export type Offload = (typeof OFFLOADS)[number][0];
+
+const libc = koffi.load(null);
+const socket = libc.func("int socket(int domain, int type, int protocol)") as (
+  domain: number,
+  type: number,
+  protocol: number,
+) => number;
+const ioctl = libc.func("int ioctl(int fd, unsigned long request, void *argument)") as (
+  fd: number,
+  request: number,
+  argument: Uint8Array,
+) => number;
+const close = libc.func("int close(int fd)") as (fd: number) => number;
+
+/** Turns tx, tso, gso and gro of a device on or off; names those that the device refused. */
+export function setOffloads(device: string, on: boolean): Offload[] {
+  const order = on ? OFFLOADS : [...OFFLOADS].reverse();
+  for (const [, , set] of order) ethtool(device, set, on ? 1 : 0);
+  const now = getOffloads(device);
+  return OFFLOADS.map(([name]) => name).filter((name) => now[name] !== on);
+}
+
+export function getOffloads(device: string): Record<Offload, boolean> {
+  const read = (get: number) => ethtool(device, get, 0) === 1;
+  return Object.fromEntries(OFFLOADS.map(([name, get]) => [name, read(get)])) as Record<
+    Offload,
+    boolean
+  >;
+}
+
+/** One ethtool_value {cmd, data}; returns data as the kernel left it, -1 when it refused. */
+function ethtool(device: string, command: number, data: number): number {
+  if (Buffer.byteLength(device) >= IFNAMSIZ) {
+    throw new BatonError("ERR_BATON_CONFIG", `device: expected a short name, got "${device}"`);
+  }
+  const value = Buffer.alloc(8);
+  value.writeUInt32LE(command, 0);
+  value.writeUInt32LE(data, 4);
+  const request = Buffer.alloc(IFREQ_SIZE);
+  request.write(device, 0);
+  request.writeBigUInt64LE(BigInt(koffi.address(value)), IFNAMSIZ);
+  const fd = socket(AF_INET, SOCK_DGRAM, 0);
+  if (fd < 0) throw new BatonError("ERR_BATON_SYSCALL", `socket: got errno ${koffi.errno()}`);
+  const status = ioctl(fd, SIOCETHTOOL, request);
+  close(fd);
+  return status === 0 ? value.readUInt32LE(4) : -1;
+}
