@@ -40,7 +40,8 @@ export class RuleError extends BatonError {
   }
 }
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+/** Names of nodes and pools. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const KEYS = ["protocol", "host", "path", "sni", "alpn"] as const;
 const PROTOCOLS: readonly Protocol[] = ["http", "tls", "other"];
 
@@ -183,7 +184,7 @@ function parsePolicy(word: Word): Policy {
 }
 
 function checkName(word: Word): void {
-  if (NAME.test(word.text)) return;
+  if (NAME_PATTERN.test(word.text)) return;
   throw new RuleError(
     word.column,
     `expected a name of letters, digits, ".", "_", "-", got "${word.text}"`,

@@ -1,0 +1,298 @@
+/**
+ * The flags of the daemons and what they mean together: texts in, checked and typed configuration out,
+ * every error one line that names its flag. Plain data, so that it can be sent to a Worker.
+ */
+import { hostname } from "node:os";
+import { BatonError } from "../errors.ts";
+import { parseRouting } from "../routing/router.ts";
+import type { Rule } from "../routing/rules.ts";
+import { many, onOff, one, parseFlags, within, withFile } from "./schema.ts";
+import type { FlagInput, Parsed } from "./schema.ts";
+import {
+  checkTunnels,
+  DEFAULT_PORT,
+  expected,
+  parseCount,
+  parseDuration,
+  parseInterface,
+  parseListen,
+  parseName,
+  parseNetworkAddress,
+  parsePath,
+  parsePeer,
+  parseService,
+  parseUpstream,
+} from "./values.ts";
+import type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
+
+export type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
+
+/** Where `baton keygen` writes and the daemons look. */
+export const DEFAULT_KEY_FILE = "/etc/baton/cluster.key";
+
+/** Names in `--limit`, the Parameters of the core they set, and the largest value of each. */
+const LIMITS = {
+  connections: { parameter: "connectionsMax", max: 2 ** 21 - 1 },
+  "time-wait": { parameter: "timeWaitMax", max: 2 ** 24 },
+  "half-open": { parameter: "halfOpenMax", max: 2 ** 21 - 1 },
+  mappings4: { parameter: "mappings4Max", max: 2 ** 26 },
+  mappings6: { parameter: "mappings6Max", max: 2 ** 26 },
+  records: { parameter: "recordsMax", max: 2 ** 26 },
+  "early-bytes": { parameter: "earlyBytesMax", max: 2 ** 31 },
+  "early-flows": { parameter: "earlyFlowsMax", max: 2 ** 24 },
+  "buffer-bytes": { parameter: "bufferBytes", max: 2 ** 32 - 1 },
+  "blob-bytes": { parameter: "blobBytes", max: 2 ** 26 },
+} as const;
+
+/** Names in `--timeout`, their range in milliseconds, and the one role that has it. */
+const TIMEOUTS = {
+  head: { field: "headMs", min: 100, max: 3_600_000, only: "forwarder" },
+  connect: { field: "connectMs", min: 10, max: 3_600_000, only: "backend" },
+  "keep-alive": { field: "keepAliveMs", min: 1_000, max: 86_400_000, only: "" },
+  user: { field: "userMs", min: 1_000, max: 86_400_000, only: "" },
+} as const;
+
+type LimitName = keyof typeof LIMITS;
+type TimeoutName = keyof typeof TIMEOUTS;
+
+/** What the user sets of the core's Parameters; the rest keeps the core's defaults. */
+export type Limits = Partial<Record<(typeof LIMITS)[LimitName]["parameter"], number>>;
+export type Timeouts = Partial<Record<(typeof TIMEOUTS)[TimeoutName]["field"], number>>;
+
+export interface LinkSpec {
+  readonly kind: "tun";
+  readonly device: string;
+}
+
+/** What every node has. */
+export interface NodeConfig {
+  readonly name: string;
+  /** Where datagrams of the transport are received. */
+  readonly listen: ServiceAddress;
+  /** This node's own, at most one of each family. */
+  readonly tunnels: readonly NetworkAddress[];
+  readonly keyFile: string;
+  readonly link: LinkSpec;
+  /** Undefined: the link's own. */
+  readonly mtu: number | undefined;
+  readonly limits: Limits;
+  readonly timeouts: Timeouts;
+  /** Log and report in JSON lines. */
+  readonly json: boolean;
+}
+
+export interface ForwarderConfig extends NodeConfig {
+  readonly services: readonly ServiceAddress[];
+  readonly backends: readonly PeerSpec[];
+  readonly rules: readonly Rule[];
+  /** Answer ARP and NDP for the service addresses on this interface. */
+  readonly announce: string | undefined;
+}
+
+export interface BackendConfig extends NodeConfig {
+  readonly forwarders: readonly PeerSpec[];
+  readonly upstream: Upstream;
+  readonly proxyProtocol: boolean;
+}
+
+const PEER_FORM = "NAME=ADDRESS[:PORT],tunnel=ADDRESS";
+
+const NODE_FLAGS = {
+  name: one("NAME", "this node's name (default: the host's name)", parseName),
+  listen: one(
+    "ADDRESS:PORT",
+    `receive datagrams here (default: any, ${DEFAULT_PORT})`,
+    parseListen,
+  ),
+  tunnel: many("ADDRESS", "this node's tunnel address, one of each family", parseNetworkAddress),
+  "key-file": one("FILE", `the cluster key (default: ${DEFAULT_KEY_FILE})`, parsePath),
+  link: one("LINK", "where packets come in: tun or tun:DEVICE (default: tun:baton0)", parseLink),
+  mtu: one("BYTES", "largest packet (default: the link's)", (text) =>
+    parseCount(text, 576, 65_535),
+  ),
+  limit: many("NAME=NUMBER", `${Object.keys(LIMITS).join(", ")}`, parseLimit),
+  config: one("FILE", "read flags from this JSON file; those given here win", parsePath),
+  json: onOff("log in JSON lines"),
+};
+
+export const FORWARDER_FLAGS = {
+  vip: many("ADDRESS:PORT", "a service address", parseService),
+  backend: many(PEER_FORM, "a backend", parsePeer),
+  route: many("RULE", "'host=api.example path=/v1/* -> b1,b2', the first match decides", String),
+  pool: many("POOL", "'name=b1,b2 policy=least-connections'", String),
+  announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
+  timeout: timeoutFlag("forwarder"),
+  ...NODE_FLAGS,
+};
+
+export const BACKEND_FLAGS = {
+  forwarder: many(PEER_FORM, "a forwarder", parsePeer),
+  upstream: one("HOST:PORT", "the server behind, or unix:/PATH", parseUpstream),
+  "proxy-protocol": onOff("tell the server the client's address by PROXY protocol v2"),
+  timeout: timeoutFlag("backend"),
+  ...NODE_FLAGS,
+};
+
+export function forwarderConfig(input: FlagInput): ForwarderConfig {
+  const flags = parseFlags(FORWARDER_FLAGS, withFile(FORWARDER_FLAGS, input));
+  const { vip: services, backend: backends } = flags;
+  require(services, "vip", "ADDRESS:PORT");
+  require(backends, "backend", PEER_FORM);
+  distinct(
+    "vip",
+    services.map(({ address, port }) => `${address} port ${port}`),
+  );
+  const node = nodeConfig(flags, backends, "backend");
+  const families = new Set(services.map(({ family }) => family));
+  for (const family of families) checkFamily(family, node.tunnels, backends);
+  const used = new Set(
+    [...node.tunnels, ...backends.flatMap(({ tunnels }) => tunnels)].map(addressOf),
+  );
+  for (const { address } of services) {
+    if (used.has(address)) throw fault("vip", `${address} is a tunnel address too`);
+  }
+  return {
+    ...node,
+    services,
+    backends,
+    rules: parseRules(flags, backends),
+    announce: flags.announce,
+  };
+}
+
+export function backendConfig(input: FlagInput): BackendConfig {
+  const flags = parseFlags(BACKEND_FLAGS, withFile(BACKEND_FLAGS, input));
+  const { forwarder: forwarders, upstream } = flags;
+  require(forwarders, "forwarder", PEER_FORM);
+  if (!upstream) throw fault("upstream", "expected HOST:PORT or unix:/PATH, got nothing");
+  const node = nodeConfig(flags, forwarders, "forwarder");
+  for (const { name, tunnels } of forwarders) {
+    const isShared = tunnels.some(({ family }) =>
+      node.tunnels.some((own) => own.family === family),
+    );
+    if (!isShared) throw fault("tunnel", `expected an address of a family that ${name} has too`);
+  }
+  return { ...node, forwarders, upstream, proxyProtocol: flags["proxy-protocol"] };
+}
+
+function nodeConfig(
+  flags: Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>,
+  peers: readonly PeerSpec[],
+  peerFlag: string,
+): NodeConfig {
+  const { tunnel: tunnels, mtu, json } = flags;
+  const name = flags.name ?? within("--name", () => parseName(hostname().split(".")[0] ?? ""));
+  require(tunnels, "tunnel", "ADDRESS");
+  within("--tunnel", () => checkTunnels(tunnels));
+  distinct(peerFlag, [name, ...peers.map((peer) => peer.name)]);
+  distinct("tunnel", [...tunnels, ...peers.flatMap((peer) => peer.tunnels)].map(addressOf));
+  if (mtu !== undefined && mtu < 1280 && tunnels.some(({ family }) => family === 6)) {
+    throw fault("mtu", `expected at least 1280 for IPv6 (RFC 8200 5), got ${mtu}`);
+  }
+  const isDual = peers.some((peer) => peer.endpoint.family === 6);
+  const any: ServiceAddress = isDual
+    ? { address: "::", family: 6, port: DEFAULT_PORT }
+    : { address: "0.0.0.0", family: 4, port: DEFAULT_PORT };
+  return {
+    name,
+    listen: flags.listen ?? any,
+    tunnels,
+    keyFile: flags["key-file"] ?? DEFAULT_KEY_FILE,
+    link: flags.link ?? parseLink("tun"),
+    mtu,
+    limits: Object.fromEntries(flags.limit) as Limits,
+    timeouts: Object.fromEntries(flags.timeout) as Timeouts,
+    json,
+  };
+}
+
+/** Without a rule every connection goes to all backends in turn. */
+function parseRules(
+  flags: Parsed<typeof FORWARDER_FLAGS>,
+  backends: readonly PeerSpec[],
+): readonly Rule[] {
+  const names = backends.map(({ name }) => name);
+  const routes = flags.route.length > 0 ? flags.route : [`default -> ${names.join()}`];
+  let where = "";
+  const note = (kind: string, text: string): void => {
+    where = `--${kind} ${JSON.stringify(text)}`;
+  };
+  try {
+    return parseRouting({ backends: names, pools: flags.pool, routes }, note);
+  } catch (error) {
+    return within(where, () => {
+      throw error;
+    });
+  }
+}
+
+/** A packet keeps its family, so both ends need a tunnel address of each service's family. */
+function checkFamily(
+  family: 4 | 6,
+  own: readonly NetworkAddress[],
+  backends: readonly PeerSpec[],
+): void {
+  const has = (tunnels: readonly NetworkAddress[]): boolean =>
+    tunnels.some((tunnel) => tunnel.family === family);
+  if (!has(own))
+    throw fault("tunnel", `expected an IPv${family} address for the IPv${family} --vip`);
+  for (const { name, tunnels } of backends) {
+    if (has(tunnels)) continue;
+    throw fault(
+      "backend",
+      `${name}: expected an IPv${family} tunnel address for the IPv${family} --vip`,
+    );
+  }
+}
+
+function parseLink(text: string): LinkSpec {
+  const match = /^tun(?::(.*))?$/.exec(text);
+  if (!match) throw expected("tun or tun:DEVICE", text);
+  return { kind: "tun", device: parseInterface(match[1] ?? "baton0") };
+}
+
+function parseLimit(text: string): [string, number] {
+  const { key, value } = pair(text, "NAME=NUMBER", LIMITS);
+  const { parameter, max } = LIMITS[key];
+  return [parameter, within(key, () => parseCount(value, 1, max))];
+}
+
+function timeoutFlag(role: "forwarder" | "backend") {
+  const own = Object.entries(TIMEOUTS).filter(([, { only }]) => only === "" || only === role);
+  const table: Readonly<Record<string, (typeof TIMEOUTS)[TimeoutName]>> = Object.fromEntries(own);
+  const help = `${Object.keys(table).join(", ")}; as 500ms, 10s`;
+  return many("NAME=TIME", help, (text): [string, number] => {
+    const { key, value } = pair(text, "NAME=TIME", table);
+    const { field, min, max } = TIMEOUTS[key as TimeoutName];
+    return [field, within(key, () => parseDuration(value, min, max))];
+  });
+}
+
+function pair<T extends object>(
+  text: string,
+  form: string,
+  table: T,
+): { key: keyof T & string; value: string } {
+  const equals = text.indexOf("=");
+  const key = text.slice(0, Math.max(equals, 0));
+  if (equals < 0) throw expected(form, text);
+  if (!Object.hasOwn(table, key)) throw expected(`one of ${Object.keys(table).join(", ")}`, key);
+  return { key: key as keyof T & string, value: text.slice(equals + 1) };
+}
+
+function require(values: readonly unknown[], flag: string, form: string): void {
+  if (values.length === 0) throw fault(flag, `expected ${form} at least once, got nothing`);
+}
+
+function distinct(flag: string, values: readonly string[]): void {
+  const second = values.find((value, index) => values.indexOf(value) < index);
+  if (second !== undefined) throw fault(flag, `expected different ones, got ${second} twice`);
+}
+
+function addressOf({ address }: NetworkAddress): string {
+  return address;
+}
+
+function fault(flag: string, what: string): BatonError {
+  return new BatonError("ERR_BATON_CONFIG", `--${flag}: ${what}`);
+}

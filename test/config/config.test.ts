@@ -1,0 +1,222 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { backendConfig, forwarderConfig } from "../../host/config/config.ts";
+import type { FlagInput } from "../../host/config/schema.ts";
+import { BatonError } from "../../host/errors.ts";
+
+const config = suite("configuration");
+
+const FORWARDER: FlagInput = {
+  name: "f1",
+  vip: ["10.0.0.100:80"],
+  backend: ["b1=10.1.0.11,tunnel=10.2.0.11", "b2=10.1.0.12,tunnel=10.2.0.12"],
+  tunnel: ["10.2.0.1"],
+};
+const BACKEND: FlagInput = {
+  name: "b1",
+  forwarder: ["f1=10.1.0.1,tunnel=10.2.0.1"],
+  tunnel: ["10.2.0.11"],
+  upstream: "127.0.0.1:8080",
+};
+
+function failure(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof BatonError)) throw error;
+    assert.is(error.code, "ERR_BATON_CONFIG");
+    assert.not.match(error.message, "\n");
+    return error.message;
+  }
+  throw new Error("no error");
+}
+
+/** The error of a forwarder with these flags changed. */
+function forwarderFault(change: FlagInput): string {
+  return failure(() => forwarderConfig({ ...FORWARDER, ...change }));
+}
+
+function backendFault(change: FlagInput): string {
+  return failure(() => backendConfig({ ...BACKEND, ...change }));
+}
+
+config("gives a forwarder its defaults", () => {
+  const made = forwarderConfig({ ...FORWARDER, name: undefined });
+  assert.is(made.name, hostname().split(".")[0]);
+  assert.equal(made.listen, { address: "0.0.0.0", family: 4, port: 4433 });
+  assert.equal(made.link, { kind: "tun", device: "baton0" });
+  assert.is(made.keyFile, "/etc/baton/cluster.key");
+  assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
+  assert.equal([made.limits, made.timeouts], [{}, {}]);
+  assert.equal(
+    made.rules.map(({ text, pool }) => [text, pool.backends.join()]),
+    [["default", "b1,b2"]],
+  );
+});
+
+config("takes every flag of a forwarder", () => {
+  const made = forwarderConfig({
+    vip: ["10.0.0.100:80", "[fd00::100]:80"],
+    backend: ["b1=[fd01::11]:9,tunnel=10.2.0.11,tunnel=fd02::11"],
+    tunnel: ["10.2.0.1", "fd02::1"],
+    pool: ["p=b1 policy=hash"],
+    route: ["host=a -> p"],
+    name: "f1",
+    listen: "[::]:9",
+    "key-file": "/k",
+    link: "tun:b0",
+    mtu: "9000",
+    announce: "eth0",
+    limit: ["connections=4k", "buffer-bytes=1G"],
+    timeout: ["head=5s", "keep-alive=1m", "user=2m"],
+    json: true,
+  });
+  assert.equal(made.limits, { connectionsMax: 4_096, bufferBytes: 1_073_741_824 });
+  assert.equal(made.timeouts, { headMs: 5_000, keepAliveMs: 60_000, userMs: 120_000 });
+  assert.equal(made.link, { kind: "tun", device: "b0" });
+  assert.is(made.rules[0]?.pool.policy, "hash");
+  assert.is(made.announce, "eth0");
+  assert.is(made.mtu, 9_000);
+  assert.is(made.json, true);
+  assert.equal(structuredClone(made), made, "can be sent to a Worker");
+});
+
+config("listens on IPv6 too when a peer is reached by it", () => {
+  const made = backendConfig({ ...BACKEND, forwarder: ["f1=fd01::1,tunnel=10.2.0.1"] });
+  assert.equal(made.listen, { address: "::", family: 6, port: 4433 });
+});
+
+config("takes every flag of a backend", () => {
+  const made = backendConfig({ ...BACKEND, "proxy-protocol": true, timeout: ["connect=1s"] });
+  assert.equal(made.upstream, { kind: "tcp", host: "127.0.0.1", port: 8080 });
+  assert.is(made.proxyProtocol, true);
+  assert.is(made.forwarders[0]?.name, "f1");
+  assert.equal(made.timeouts, { connectMs: 1_000 });
+});
+
+/** Row: changed flags, message. */
+const FORWARDER_FAULTS: readonly (readonly [FlagInput, string])[] = [
+  [{ vip: ["x"] }, '--vip: expected ADDRESS:PORT, got "x"'],
+  [{ vip: [] }, "--vip: expected ADDRESS:PORT at least once, got nothing"],
+  [
+    { vip: ["10.0.0.1:80", "10.0.0.1:80"] },
+    "--vip: expected different ones, got 10.0.0.1 port 80 twice",
+  ],
+  [{ vip: ["10.2.0.11:80"] }, "--vip: 10.2.0.11 is a tunnel address too"],
+  [{ vip: ["[fd00::1]:80"] }, "--tunnel: expected an IPv6 address for the IPv6 --vip"],
+  [
+    { vip: ["[fd00::1]:80"], tunnel: ["fd02::1"] },
+    "--backend: b1: expected an IPv6 tunnel address for the IPv6 --vip",
+  ],
+  [
+    { backend: undefined },
+    "--backend: expected NAME=ADDRESS[:PORT],tunnel=ADDRESS at least once, got nothing",
+  ],
+  [{ name: "b1" }, "--backend: expected different ones, got b1 twice"],
+  [{ tunnel: ["10.2.0.12"] }, "--tunnel: expected different ones, got 10.2.0.12 twice"],
+  [
+    { tunnel: ["10.2.0.1", "10.2.0.2"] },
+    '--tunnel: expected one IPv4 tunnel address, got "10.2.0.2"',
+  ],
+  [
+    { route: ["host=a -> b9"] },
+    '--route "host=a -> b9": column 11: no backend or pool is called "b9"',
+  ],
+  [{ pool: ["p"] }, '--pool "p": column 2: expected "=", got the end of the pool'],
+  [{ listen: "4433" }, '--listen: expected ADDRESS:PORT, got "4433"'],
+  [{ link: "xdp:eth0" }, '--link: expected tun or tun:DEVICE, got "xdp:eth0"'],
+  [{ mtu: "100" }, '--mtu: expected a whole number from 576 to 65535, got "100"'],
+  [
+    { mtu: "1000", tunnel: ["10.2.0.1", "fd02::1"] },
+    "--mtu: expected at least 1280 for IPv6 (RFC 8200 5), got 1000",
+  ],
+  [{ limit: ["connections"] }, '--limit: expected NAME=NUMBER, got "connections"'],
+  [
+    { limit: ["connections=0"] },
+    '--limit: connections: expected a whole number from 1 to 2097151, got "0"',
+  ],
+  [{ timeout: ["connect=1s"] }, '--timeout: expected one of head, keep-alive, user, got "connect"'],
+  [
+    { timeout: ["__proto__=1s"] },
+    '--timeout: expected one of head, keep-alive, user, got "__proto__"',
+  ],
+  [{ announce: "a/b" }, '--announce: expected the name of a network interface, got "a/b"'],
+  [{ "key-file": "" }, "--key-file: expected a path, got nothing"],
+];
+
+for (const [change, message] of FORWARDER_FAULTS) {
+  config(`refuses ${JSON.stringify(change)} for a forwarder`, () => {
+    assert.is(forwarderFault(change), message);
+  });
+}
+
+config("refuses broken flags of a backend", () => {
+  assert.is(
+    backendFault({ upstream: undefined }),
+    "--upstream: expected HOST:PORT or unix:/PATH, got nothing",
+  );
+  assert.is(
+    backendFault({ upstream: "8080" }),
+    '--upstream: expected HOST:PORT or unix:/PATH, got "8080"',
+  );
+  assert.is(
+    backendFault({ tunnel: ["fd02::11"] }),
+    "--tunnel: expected an address of a family that f1 has too",
+  );
+  assert.match(backendFault({ forwarder: undefined }), "--forwarder: expected NAME=ADDRESS");
+  assert.match(backendFault({ tunnel: undefined }), "--tunnel: expected ADDRESS at least once");
+  assert.match(backendFault({ timeout: ["head=1s"] }), "expected one of connect, keep-alive, user");
+});
+
+function withFile(content: string, run: (path: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), "baton-config-"));
+  try {
+    const path = join(folder, "baton.json");
+    writeFileSync(path, content);
+    run(path);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+config("reads the same flags from a file, and lets the command line win", () => {
+  const content = {
+    ...FORWARDER,
+    mtu: 9000,
+    json: true,
+    listen: "10.1.0.1:5",
+    limit: "records=1k",
+  };
+  withFile(JSON.stringify(content), (path) => {
+    const made = forwarderConfig({ config: path, listen: "10.1.0.1:6", vip: ["10.0.0.9:80"] });
+    assert.is(made.mtu, 9_000);
+    assert.is(made.json, true);
+    assert.is(made.name, "f1");
+    assert.is(made.listen.port, 6);
+    assert.equal(made.services, [{ address: "10.0.0.9", family: 4, port: 80 }]);
+    assert.equal(made.limits, { recordsMax: 1_024 });
+  });
+});
+
+config("says what is wrong with a file", () => {
+  const fault = (content: string, expected: string): void =>
+    withFile(content, (path) => {
+      const message = failure(() => forwarderConfig({ ...FORWARDER, config: path }));
+      assert.ok(message.startsWith(`--config ${path}: ${expected}`), message);
+    });
+  fault("{", "expected a JSON file, got ");
+  fault("[]", "expected a JSON object, got something else");
+  fault('{"vpi": 1}', 'expected names of flags, got "vpi"');
+  fault('{"config": "x"}', 'expected names of flags, got "config"');
+  fault('{"toString": 1}', 'expected names of flags, got "toString"');
+  fault('{"mtu": [1, 2]}', 'expected mtu: one value, got "[1,2]"');
+  fault('{"mtu": {}}', 'expected mtu: text or a number, got "{}"');
+  fault('{"json": "yes"}', 'expected json: true or false, got "\\"yes\\""');
+  const message = failure(() => forwarderConfig({ config: "/nonexistent/baton.json" }));
+  assert.match(message, /^--config \/nonexistent\/baton.json: expected a JSON file, got ENOENT/);
+});
+
+config.run();
