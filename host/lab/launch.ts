@@ -24,7 +24,7 @@ const STDERR_MAX = 4096;
 /** Thrown when this system cannot have a lab; the message is one clear line. Exit status 77. */
 export class LabUnavailable extends BatonError {
   constructor(reason: string) {
-    super("ERR_BATON_LAB_UNAVAILABLE", `lab: ${reason}`);
+    super("ERR_BATON_KERNEL", `lab: ${reason}`);
   }
 }
 

@@ -64,7 +64,22 @@ export interface CheckedCalls {
   poll(fds: readonly (readonly [number, number])[], timeoutMs: number): number[];
 }
 
-export type Libc = FastCalls & CheckedCalls;
+/** Namespaces of the calling thread, orphans, shared rings: what the lab needs. */
+export interface LabCalls {
+  unshare(flags: number): void;
+  setns(fd: number, type: number): void;
+  /** The process that ended, 0 when none did; -errno. */
+  waitpid(pid: number, options: number): number;
+  /** Maps `length` bytes of `fd`, shared, for good: the bytes must not be used after an munmap. */
+  mapShared(fd: number, length: number): Uint8Array;
+  /**
+   * Waits at most `timeoutUs` for the `count` struct pollfd at `address`; a signal ends the wait.
+   * Returns how many are ready, 0 after the time-out, -errno.
+   */
+  ppoll(address: number, count: number, timeoutUs: number): number;
+}
+
+export type Libc = FastCalls & CheckedCalls & LabCalls;
 
 let loaded: Libc | undefined;
 
@@ -77,6 +92,7 @@ export function libc(): Libc {
 interface Koffi {
   load(path: null): { func(signature: string): (...args: unknown[]) => number };
   address(value: Uint8Array): bigint;
+  view(address: bigint, length: number): ArrayBuffer;
   errno(): number;
 }
 
@@ -102,7 +118,11 @@ type Declare = (signature: string) => (...args: unknown[]) => number;
 function bind(koffi: Koffi): Libc {
   const library = koffi.load(null);
   const declare: Declare = (signature) => library.func(signature);
-  return { ...fastCalls(koffi, declare), ...checkedCalls(koffi, declare) };
+  return {
+    ...fastCalls(koffi, declare),
+    ...checkedCalls(koffi, declare),
+    ...labCalls(koffi, declare),
+  };
 }
 
 /** Each wrapper is its own closure of fixed arity, so that V8 inlines it. */
@@ -204,6 +224,42 @@ function socketCalls(
       const value = new Int32Array(1);
       check("getsockopt", getsockopt(fd, level, option, value, new Uint32Array([4])));
       return value[0]!;
+    },
+  };
+}
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+
+function labCalls(koffi: Koffi, declare: Declare): LabCalls {
+  const unshare = declare("int unshare(int flags)");
+  const setns = declare("int setns(int fd, int type)");
+  const waitpid = declare("int waitpid(int pid, void *status, int options)");
+  const mmap = declare(
+    "int64_t mmap(uintptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)",
+  );
+  const ppoll = declare("int ppoll(uintptr_t fds, uint64_t count, void *timeout, uintptr_t mask)");
+  const check = (what: string, result: number): void => {
+    if (result < 0) throw errnoError(what, koffi.errno());
+  };
+  const timeout = new BigInt64Array(2);
+  return {
+    unshare: (flags) => check("unshare", unshare(flags)),
+    setns: (fd, type) => check("setns", setns(fd, type)),
+    waitpid: (pid, options) => {
+      const result = waitpid(pid, null, options);
+      return result < 0 ? -koffi.errno() : result;
+    },
+    mapShared: (fd, length) => {
+      const address = mmap(0, length, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+      check("mmap", address);
+      return new Uint8Array(koffi.view(BigInt(address), length));
+    },
+    ppoll: (address, count, timeoutUs) => {
+      timeout[0] = BigInt(Math.floor(timeoutUs / 1e6));
+      timeout[1] = BigInt(Math.floor(timeoutUs % 1e6) * 1000);
+      const ready = ppoll(address, count, timeout, 0);
+      return ready < 0 ? -koffi.errno() : ready;
     },
   };
 }

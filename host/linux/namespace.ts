@@ -6,32 +6,20 @@
  * a namespace starts in it: no nsenter is needed on this side. namespaces(7), setns(2).
  */
 import { closeSync, openSync } from "node:fs";
-import koffi from "koffi";
-import { BatonError } from "../errors.ts";
+import { libc } from "./libc.ts";
 
 const CLONE_NEWNET = 0x4000_0000;
 const WNOHANG = 1;
 const OWN = "/proc/thread-self/ns/net";
 
-const libc = koffi.load(null);
-const unshare = libc.func("int unshare(int flags)") as (flags: number) => number;
-const setns = libc.func("int setns(int fd, int type)") as (fd: number, type: number) => number;
-const waitpid = libc.func("int waitpid(int pid, void *status, int options)") as (
-  pid: number,
-  status: null,
-  options: number,
-) => number;
-
 /** A descriptor of a new, empty network namespace. The calling thread stays where it is. */
 export function createNetworkNamespace(): number {
   const home = openSync(OWN, "r");
   try {
-    if (unshare(CLONE_NEWNET) !== 0) throw failed("unshare(CLONE_NEWNET)");
+    libc().unshare(CLONE_NEWNET);
     return openSync(OWN, "r");
   } finally {
-    const left = setns(home, CLONE_NEWNET);
-    closeSync(home);
-    if (left !== 0) fatal("setns");
+    goHome(home);
   }
 }
 
@@ -39,29 +27,25 @@ export function createNetworkNamespace(): number {
 export function inNetworkNamespace<T>(fd: number, action: () => T): T {
   const home = openSync(OWN, "r");
   try {
-    if (setns(fd, CLONE_NEWNET) !== 0) throw failed("setns(network namespace)");
+    libc().setns(fd, CLONE_NEWNET);
     return action();
   } finally {
-    const left = setns(home, CLONE_NEWNET);
-    closeSync(home);
-    if (left !== 0) fatal("setns");
+    goHome(home);
   }
 }
 
 /** Collects the exit status of a child that nobody else waits for; true when it was one. */
 export function reap(pid: number): boolean {
-  return waitpid(pid, null, WNOHANG) === pid;
-}
-
-function failed(what: string): BatonError {
-  return new BatonError(
-    "ERR_BATON_SYSCALL",
-    `${what}: expected success, got errno ${koffi.errno()}`,
-  );
+  return libc().waitpid(pid, WNOHANG) === pid;
 }
 
 /** A thread that cannot go home would do everything else in the wrong place. */
-function fatal(what: string): never {
-  process.stderr.write(`baton: ${what}: cannot return to the own network namespace\n`);
-  process.exit(1);
+function goHome(home: number): void {
+  try {
+    libc().setns(home, CLONE_NEWNET);
+  } catch (error) {
+    process.stderr.write(`baton: cannot return to the own network namespace: ${String(error)}\n`);
+    process.exit(1);
+  }
+  closeSync(home);
 }

@@ -2,11 +2,9 @@
  * Offloads of a network device by SIOCETHTOOL: checksums, segmentation, receive coalescing. Knows the
  * ioctl; must not know which device is whose. Needs no ethtool program. linux/ethtool.h.
  */
-import koffi from "koffi";
 import { BatonError } from "../errors.ts";
+import { AF_INET, libc, SOCK_DGRAM } from "./libc.ts";
 
-const AF_INET = 2;
-const SOCK_DGRAM = 2;
 const SIOCETHTOOL = 0x8946;
 const IFREQ_SIZE = 40;
 const IFNAMSIZ = 16;
@@ -19,20 +17,10 @@ const OFFLOADS = [
   ["gro", 0x2b, 0x2c],
 ] as const;
 
-export type Offload = (typeof OFFLOADS)[number][0];
+/** A device that has no such offload, or cannot change it. */
+const REFUSALS: ReadonlySet<string> = new Set(["EOPNOTSUPP", "EINVAL"]);
 
-const libc = koffi.load(null);
-const socket = libc.func("int socket(int domain, int type, int protocol)") as (
-  domain: number,
-  type: number,
-  protocol: number,
-) => number;
-const ioctl = libc.func("int ioctl(int fd, unsigned long request, void *argument)") as (
-  fd: number,
-  request: number,
-  argument: Uint8Array,
-) => number;
-const close = libc.func("int close(int fd)") as (fd: number) => number;
+export type Offload = (typeof OFFLOADS)[number][0];
 
 /** Turns tx, tso, gso and gro of a device on or off; names those that the device refused. */
 export function setOffloads(device: string, on: boolean): Offload[] {
@@ -60,10 +48,15 @@ function ethtool(device: string, command: number, data: number): number {
   value.writeUInt32LE(data, 4);
   const request = Buffer.alloc(IFREQ_SIZE);
   request.write(device, 0);
-  request.writeBigUInt64LE(BigInt(koffi.address(value)), IFNAMSIZ);
-  const fd = socket(AF_INET, SOCK_DGRAM, 0);
-  if (fd < 0) throw new BatonError("ERR_BATON_SYSCALL", `socket: got errno ${koffi.errno()}`);
-  const status = ioctl(fd, SIOCETHTOOL, request);
-  close(fd);
-  return status === 0 ? value.readUInt32LE(4) : -1;
+  request.writeBigUInt64LE(BigInt(libc().address(value)), IFNAMSIZ);
+  const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
+  try {
+    libc().ioctl(fd, SIOCETHTOOL, request, `offloads of ${device}`);
+    return value.readUInt32LE(4);
+  } catch (error) {
+    if (error instanceof BatonError && REFUSALS.has(error.code)) return -1;
+    throw error;
+  } finally {
+    libc().close(fd);
+  }
 }
