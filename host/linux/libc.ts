@@ -6,7 +6,7 @@
 import { createRequire } from "node:module";
 import { arch, endianness, platform } from "node:os";
 import { BatonError } from "../errors.ts";
-import { EAGAIN, errnoError } from "./errno.ts";
+import { EAGAIN, EINTR, errnoError } from "./errno.ts";
 
 export const AF_UNIX = 1;
 export const AF_INET = 2;
@@ -46,8 +46,8 @@ export interface FastCalls {
 export interface CheckedCalls {
   open(path: string, flags: number): number;
   close(fd: number): void;
-  /** Makes `to` a second name of what `from` names. */
-  dup2(from: number, to: number): void;
+  /** Makes `to` a second name of what `from` names; closed on exec like every descriptor here. */
+  dup3(from: number, to: number): void;
   socket(domain: number, type: number, protocol: number): number;
   socketpair(domain: number, type: number, protocol: number): [number, number];
   bind(fd: number, sockaddr: Uint8Array): void;
@@ -60,7 +60,10 @@ export interface CheckedCalls {
   getsockopt(fd: number, level: number, option: number): number;
   /** With a byte array: the kernel reads and writes it. `what` names the request in an error. */
   ioctl(fd: number, request: number, argument: Uint8Array | number, what: string): number;
-  /** Waits until one of `[fd, events]` is ready; the ready events of each, all 0 after the time-out. */
+  /**
+   * Waits until one of `[fd, events]` is ready; the ready events of each, all 0 after the time-out or
+   * a signal.
+   */
   poll(fds: readonly (readonly [number, number])[], timeoutMs: number): number[];
 }
 
@@ -149,7 +152,7 @@ function fastCalls(koffi: Koffi, declare: Declare): FastCalls {
 function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
   const open = declare("int open(const char *path, int flags)");
   const close = declare("int close(int fd)");
-  const dup2 = declare("int dup2(int from, int to)");
+  const dup3 = declare("int dup3(int from, int to, int flags)");
   const poll = declare("int poll(void *fds, uint64_t count, int timeout)");
   const ioctlPointer = declare("int ioctl(int fd, uint64_t request, void *argument)");
   const ioctlNumber = declare("int ioctl(int fd, uint64_t request, uint64_t argument)");
@@ -161,7 +164,7 @@ function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
     ...socketCalls(koffi, declare, check),
     open: (path, flags) => check(`open ${path}`, open(path, flags | O_CLOEXEC)),
     close: (fd) => void check("close", close(fd)),
-    dup2: (from, to) => void check("dup2", dup2(from, to)),
+    dup3: (from, to) => void check("dup3", dup3(from, to, O_CLOEXEC)),
     ioctl: (fd, request, argument, what) =>
       typeof argument === "number"
         ? check(what, ioctlNumber(fd, request, argument))
@@ -174,13 +177,14 @@ function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
         ints[index * 2] = fd;
         shorts[index * 4 + 2] = events;
       });
-      check("poll", poll(shorts, fds.length, timeoutMs));
+      const ready = poll(shorts, fds.length, timeoutMs);
+      if (ready < 0 && koffi.errno() !== EINTR) check("poll", ready);
       return fds.map((_, index) => shorts[index * 4 + 3]!);
     },
   };
 }
 
-type SocketCalls = Omit<CheckedCalls, "open" | "close" | "dup2" | "ioctl" | "poll">;
+type SocketCalls = Omit<CheckedCalls, "open" | "close" | "dup3" | "ioctl" | "poll">;
 
 function socketCalls(
   koffi: Koffi,

@@ -87,7 +87,7 @@ calls("polls, and names a descriptor twice", () => {
   );
   const byte = new Uint8Array(new ArrayBuffer(8));
   assert.is(c.write(a, c.address(byte), 1), 1);
-  c.dup2(b, d);
+  c.dup3(b, d);
   assert.equal(
     c.poll(
       [
