@@ -1,0 +1,318 @@
+/**
+ * The `tun` link: a TUN device with virtio_net_hdr, 64 KiB segments both ways, read straight into the
+ * core's slots. Knows the device and its headers; must not know what packets mean.
+ */
+import { randomBytes } from "node:crypto";
+import type { PacketBatch } from "../core/batch.ts";
+import { BatonError } from "../errors.ts";
+import { openTunDevice, setPersistent, deviceDrops } from "../linux/device.ts";
+import * as errno from "../linux/errno.ts";
+import { libc, type Libc } from "../linux/libc.ts";
+import { ETH_P_IP, sendPacket } from "../linux/packet.ts";
+import type { Route } from "../linux/route.ts";
+import { claimDevice, setUpDevice, tearDownDevice } from "../linux/setup.ts";
+import { watchByLoop, watchByWorker, type Watcher } from "../linux/watcher.ts";
+import type { Link } from "./link.ts";
+import { readVnetHeader, VNET_BYTES, writeVnetHeader } from "./vnet.ts";
+
+export interface TunOptions {
+  /** The device's name, "baton0". */
+  readonly name: string;
+  /** Default 1500. */
+  readonly mtu?: number;
+  /** Packets that wait for a late reader; default 4096. */
+  readonly queueLen?: number;
+  /** The device, its routes and settings survive this process; default false. */
+  readonly persist?: boolean;
+  /** 64 KiB segments with unfinished checksums; default true. */
+  readonly offload?: boolean;
+  /** Service and tunnel addresses to route to the device, or through a gateway. */
+  readonly routes?: readonly Route[];
+  /** Let the kernel forward what is written: needed unless all egress is raw; default true. */
+  readonly forward?: boolean;
+  /** How the loop learns of packets; default: "loop", and "worker" where that does not work. */
+  readonly watch?: "loop" | "worker";
+}
+
+const MTU = 1500;
+const QUEUE_LEN = 4096;
+/** IP's largest packet. */
+const PACKET_MAX = 65535;
+
+/** Opens and configures the device. Resolves when packets are being reported. */
+export async function openTun(options: TunOptions): Promise<TunLink> {
+  const { name, persist = false, offload = true, routes = [], forward = true } = options;
+  const mtu = options.mtu ?? MTU;
+  const found = claimDevice(name);
+  const { fd } = openTunDevice({ name, kind: "tun", vnetHeader: true, offload });
+  const link = new TunLink(fd, { name, mtu, offload, persist, routes });
+  try {
+    // A device that is not to persist must go with us, also if its predecessor wanted it to stay.
+    setPersistent(fd, persist);
+    setUpDevice({ name, mtu, queueLen: options.queueLen ?? QUEUE_LEN, routes, forward });
+    await link.start(options.watch);
+    return link;
+  } catch (error) {
+    if (persist && !found) link.forget();
+    link.close();
+    throw error;
+  }
+}
+
+interface TunLinkOptions {
+  readonly name: string;
+  readonly mtu: number;
+  readonly offload: boolean;
+  readonly persist: boolean;
+  readonly routes: readonly Route[];
+}
+
+export class TunLink implements Link {
+  readonly name: string;
+  readonly device: string;
+  readonly mtu: number;
+  readonly gso: boolean;
+  readonly counters = {
+    rxPackets: 0,
+    rxBytes: 0,
+    /** The virtio_net_hdr does not fit its packet. */
+    rxMalformed: 0,
+    /** Longer than a slot. */
+    rxTruncated: 0,
+    rxErrors: 0,
+    txPackets: 0,
+    txBytes: 0,
+    /** The device's queue or the kernel's memory is full. */
+    txFull: 0,
+    /** The device is down. */
+    txDown: 0,
+    /** The kernel does not accept the packet or its offload fields. */
+    txRefused: 0,
+    txErrors: 0,
+    wakeups: 0,
+  };
+  #fd: number;
+  #options: TunLinkOptions;
+  #libc: Libc = libc();
+  #watcher: Watcher | undefined;
+  #memory: Uint8Array | undefined;
+  #address = 0;
+  /** The self-test's packet, until it has been read. */
+  #probe: Uint8Array | undefined;
+  #onReadable: (() => void) | undefined;
+  #onError: ((error: Error) => void) | undefined;
+  #error: Error | undefined;
+  /** The watcher reported while nobody listened. */
+  #unheard = false;
+  #persist: boolean;
+
+  /** Use `openTun`. */
+  constructor(fd: number, options: TunLinkOptions) {
+    this.#fd = fd;
+    this.#options = options;
+    this.#persist = options.persist;
+    this.device = options.name;
+    this.name = `tun ${options.name}`;
+    this.mtu = options.mtu;
+    this.gso = options.offload;
+  }
+
+  /** How the loop learns of packets. */
+  get watcher(): "loop" | "worker" | undefined {
+    return this.#watcher?.kind;
+  }
+
+  /** Packets that the kernel dropped because this reader was late. */
+  get kernelDrops(): number {
+    return deviceDrops(this.device);
+  }
+
+  receive(batch: PacketBatch): number {
+    const watcher = this.#watcher;
+    if (this.#fd < 0 || !watcher) return 0;
+    if (batch.memory !== this.#memory) this.#attach(batch.memory);
+    const room = batch.slotBytes + VNET_BYTES;
+    let count = 0;
+    let reads = 0;
+    if (watcher.pending.length > 0) {
+      const bytes = watcher.pending;
+      const fits = bytes.length < room;
+      if (fits) batch.memory.set(bytes, batch.ptr(0) - VNET_BYTES);
+      watcher.taken();
+      if (this.#accept(batch, 0, fits ? bytes.length : room)) count = 1;
+      reads = 1;
+    }
+    // Bounded by reads, not by good packets: malformed ones must not keep the loop here.
+    for (; reads < batch.length; reads += 1) {
+      const to = this.#address + batch.ptr(count) - VNET_BYTES;
+      const length = this.#libc.read(this.#fd, to, room);
+      if (length <= 0) {
+        this.#readFailed(-length);
+        break;
+      }
+      if (this.#accept(batch, count, length)) count += 1;
+    }
+    return count;
+  }
+
+  transmit(batch: PacketBatch, index: number): boolean {
+    if (this.#fd < 0) return false;
+    if (batch.memory !== this.#memory) this.#attach(batch.memory);
+    writeVnetHeader(batch, index);
+    const from = this.#address + batch.ptr(index) - VNET_BYTES;
+    const length = batch.len(index);
+    const result = this.#libc.write(this.#fd, from, length + VNET_BYTES);
+    if (result < 0) return this.#writeFailed(-result);
+    this.counters.txPackets += 1;
+    this.counters.txBytes += length;
+    return true;
+  }
+
+  flush(): void {
+    // Every packet is written at once.
+  }
+
+  onReadable(callback: () => void): void {
+    this.#onReadable = callback;
+    if (!this.#unheard) return;
+    this.#unheard = false;
+    setImmediate(() => this.#watcher?.report());
+  }
+
+  onError(callback: (error: Error) => void): void {
+    this.#onError = callback;
+    if (this.#error) callback(this.#error);
+  }
+
+  close(): void {
+    if (this.#fd < 0) return;
+    const fd = this.#fd;
+    this.#fd = -1;
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    try {
+      if (!this.#persist) tearDownDevice(this.device, this.#options.routes);
+    } finally {
+      this.#libc.close(fd);
+    }
+  }
+
+  /** The device shall go with this link after all. */
+  forget(): void {
+    setPersistent(this.#fd, false);
+    this.#persist = false;
+  }
+
+  /** Begins to watch the device; `openTun` calls it once. */
+  async start(watch: "loop" | "worker" | undefined): Promise<void> {
+    const events = {
+      readable: () => this.#readable(),
+      failed: (error: Error) => this.#fail(error),
+    };
+    if (watch !== "worker") {
+      const watcher = watchByLoop(this.#fd, PACKET_MAX + VNET_BYTES + 1, events);
+      this.#watcher = watcher;
+      if (await this.#selfTest()) return;
+      watcher.close();
+      if (watch === "loop") {
+        const message = `${this.name}: expected the loop to report a packet, got nothing`;
+        throw new BatonError("ERR_BATON_WATCHER", message);
+      }
+    }
+    this.#watcher = watchByWorker(this.#fd, events);
+  }
+
+  /**
+   * Sends a packet out of the device that only its reader sees, and looks whether the loop reports it.
+   * That is a question of the loop's turns, not of time: a packet that waits is reported within two.
+   */
+  async #selfTest(): Promise<boolean> {
+    this.#probe = probePacket();
+    try {
+      sendPacket(this.device, ETH_P_IP, new Uint8Array(0), this.#probe);
+    } catch (error) {
+      if (!errno.isUnavailable(error)) throw error;
+      this.#probe = undefined;
+      return false;
+    }
+    for (let turn = 0; turn < SELF_TEST_TURNS_MAX; turn += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.counters.wakeups > 0 || this.#error) return true;
+    }
+    return false;
+  }
+
+  #attach(memory: Uint8Array): void {
+    this.#memory = memory;
+    this.#address = this.#libc.address(memory);
+  }
+
+  #readable(): boolean {
+    this.counters.wakeups += 1;
+    if (!this.#onReadable) {
+      this.#unheard = true;
+      return false;
+    }
+    this.#onReadable();
+    return true;
+  }
+
+  /** Looks at `length` bytes read into slot `index`, header included; false: the slot is free again. */
+  #accept(batch: PacketBatch, index: number, length: number): boolean {
+    const packetLen = length - VNET_BYTES;
+    if (packetLen >= batch.slotBytes) {
+      this.counters.rxTruncated += 1; // no packet fills a slot: more was cut off
+      return false;
+    }
+    if (this.#probe && this.#isProbe(batch, index, packetLen)) return false;
+    if (!readVnetHeader(batch, index, packetLen)) {
+      this.counters.rxMalformed += 1;
+      return false;
+    }
+    this.counters.rxPackets += 1;
+    this.counters.rxBytes += packetLen;
+    return true;
+  }
+
+  #isProbe(batch: PacketBatch, index: number, length: number): boolean {
+    const ptr = batch.ptr(index);
+    if (this.#probe?.length !== length) return false;
+    if (!this.#probe.every((byte, at) => batch.memory[ptr + at] === byte)) return false;
+    this.#probe = undefined;
+    return true;
+  }
+
+  #readFailed(code: number): void {
+    if (code === errno.EAGAIN) this.#watcher?.drained();
+    else if (code === errno.EBADFD) this.#fail(errno.errnoError(this.name, code));
+    else if (code !== errno.EINTR) this.counters.rxErrors += 1;
+  }
+
+  #writeFailed(code: number): false {
+    const { counters } = this;
+    if (code === errno.EAGAIN || code === errno.ENOBUFS || code === errno.ENOMEM) {
+      counters.txFull += 1;
+    } else if (code === errno.EIO) counters.txDown += 1;
+    else if (code === errno.EINVAL) counters.txRefused += 1;
+    else counters.txErrors += 1;
+    if (code === errno.EBADFD) this.#fail(errno.errnoError(this.name, code));
+    return false;
+  }
+
+  #fail(cause: Error): void {
+    if (this.#error || this.#fd < 0) return;
+    const message = `${this.name}: expected the device to stay, got ${cause.message}`;
+    this.#error = new BatonError("ERR_BATON_DEVICE_GONE", message, { cause });
+    this.#onError?.(this.#error);
+  }
+}
+
+const SELF_TEST_TURNS_MAX = 100;
+
+/** An IPv4 packet from nowhere to nowhere of an experimental protocol (RFC 3692), with 16 random bytes. */
+function probePacket(): Uint8Array {
+  const packet = new Uint8Array(36);
+  packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 1, 253]);
+  packet.set(randomBytes(16), 20);
+  return packet;
+}
