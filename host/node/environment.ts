@@ -35,13 +35,22 @@ export interface Cipher {
   /** HMAC-SHA256. */
   hmac(key: Uint8Array, data: Uint8Array): Uint8Array;
   sha256(data: Uint8Array): Uint8Array;
-  /** AES-256-GCM: ciphertext followed by the 16-byte tag. `nonce` has 12 bytes. */
-  seal(key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plain: Uint8Array): Uint8Array;
-  /** The plaintext, or undefined when the tag does not fit. Never throws on hostile input. */
-  open(
-    key: Uint8Array,
-    nonce: Uint8Array,
-    aad: Uint8Array,
-    sealed: Uint8Array,
-  ): Uint8Array | undefined;
+  /** AES-256-GCM under one key of 32 bytes, to be used for many datagrams. */
+  aead(key: Uint8Array): Aead;
+}
+
+/** Authenticated encryption where the bytes already are: no object for each datagram. */
+export interface Aead {
+  /**
+   * Encrypts data[start, end) in place and writes the 16-byte tag at `end`; data[0, start) is
+   * authenticated with it. `nonce` has 12 bytes and is never used twice.
+   */
+  seal(nonce: Uint8Array, data: Uint8Array, start: number, end: number): void;
+  /**
+   * Decrypts data[start, length - 16) into `plain`, leaving `data` as it was. Returns the length, or -1
+   * when the tag does not fit (`plain` then holds nothing to be read). Never throws on hostile input.
+   */
+  open(nonce: Uint8Array, data: Uint8Array, start: number, plain: Uint8Array): number;
+  /** Gives its memory back; not used afterwards. */
+  close(): void;
 }

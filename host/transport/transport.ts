@@ -56,5 +56,9 @@ export interface Transport {
   /** Monotonic microseconds, or Infinity. */
   nextTimeoutUs(): number;
   handleTimeout(): void;
+  /** Cluster keys from now on, one or two: the first seals, any opens. */
+  setKeys(keys: readonly Uint8Array[]): void;
+  /** Gives keys and memory back; no call follows and no outcome is told. */
+  close(): void;
   readonly counters: Readonly<Record<string, number>>;
 }
