@@ -1,0 +1,71 @@
+/**
+ * How much may be in flight to a peer, and how fast it leaves. Knows bytes and times; must not know
+ * messages. RFC 5681 with the reduction of RFC 9438 (to 0.7), pacing as in RFC 9002 section 7.7.
+ */
+import { CWND_BYTES_MIN, DATAGRAM_BYTES_MAX, FIRST_FLIGHT_BYTES } from "./limits.ts";
+
+const REDUCTION = 0.7;
+/** Sleeping for less than this many datagrams costs more than the smoothness is worth. */
+const PACE_DATAGRAMS = 8;
+
+export class Congestion {
+  cwnd = FIRST_FLIGHT_BYTES;
+  ssthresh = Infinity;
+  private readonly cwndMax: number;
+  /** Losses of datagrams before this serial belong to the reduction already made. */
+  private recoverySerial = 0;
+  private tokens = FIRST_FLIGHT_BYTES;
+  private refilledUs = 0;
+
+  constructor(cwndMax: number) {
+    this.cwndMax = cwndMax;
+  }
+
+  /** `limited`: the window was what held the sender back; otherwise it proves nothing by growing. */
+  acked(bytes: number, limited: boolean): void {
+    if (!limited) return;
+    const growth = this.cwnd < this.ssthresh ? bytes : (DATAGRAM_BYTES_MAX * bytes) / this.cwnd;
+    this.cwnd = Math.min(this.cwndMax, this.cwnd + growth);
+  }
+
+  /** A datagram was lost; `nextSerial` is the one to be sent next. Once for each flight. */
+  lost(serial: number, nextSerial: number): void {
+    if (serial < this.recoverySerial) return;
+    this.recoverySerial = nextSerial;
+    this.ssthresh = Math.max(CWND_BYTES_MIN, this.cwnd * REDUCTION);
+    this.cwnd = this.ssthresh;
+  }
+
+  timedOut(nextSerial: number): void {
+    this.recoverySerial = nextSerial;
+    this.ssthresh = Math.max(CWND_BYTES_MIN, this.cwnd / 2);
+    this.cwnd = CWND_BYTES_MIN;
+  }
+
+  /** Whether another datagram may leave at this time as far as pacing goes. */
+  mayLeave(nowUs: number, srttUs: number | undefined): boolean {
+    const elapsed = nowUs - this.refilledUs;
+    if (elapsed > 0) {
+      this.refilledUs = nowUs;
+      const more = srttUs === undefined ? FIRST_FLIGHT_BYTES : elapsed * this.rate(srttUs);
+      this.tokens = Math.min(FIRST_FLIGHT_BYTES, this.tokens + more);
+    }
+    return this.tokens > 0;
+  }
+
+  left(bytes: number): void {
+    this.tokens -= bytes;
+  }
+
+  /** When pacing will let a few datagrams leave. */
+  nextUs(srttUs: number | undefined): number {
+    const wanted = PACE_DATAGRAMS * DATAGRAM_BYTES_MAX - this.tokens;
+    return this.refilledUs + Math.max(1, Math.ceil(wanted / this.rate(srttUs ?? 1_000)));
+  }
+
+  /** Bytes in a microsecond. */
+  private rate(srttUs: number): number {
+    const gain = this.cwnd < this.ssthresh ? 2 : 1.25;
+    return (gain * this.cwnd) / Math.max(srttUs, 50);
+  }
+}
