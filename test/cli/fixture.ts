@@ -21,7 +21,8 @@ addBackend(program, async () => async (config) => {
   if (config.name === "labless")
     throw new BatonError("ERR_BATON_LAB_UNAVAILABLE", "lab: no unshare");
   if (config.name === "broken") throw new TypeError("x is not a function");
-  if (config.name === "late") setTimeout(() => Promise.reject(new TypeError("nobody waits")), 1);
+  if (config.name === "late")
+    setTimeout(() => void Promise.reject(new TypeError("nobody waits")), 1);
   await new Promise(() => {});
 });
 
