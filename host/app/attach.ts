@@ -5,7 +5,7 @@
  */
 import type * as http from "node:http";
 import type * as net from "node:net";
-import type { Connection, ConnectionAddress } from "../node/connection.ts";
+import type { Connection } from "../node/connection.ts";
 import type { Application, CloseReport } from "./application.ts";
 import { Roster } from "./roster.ts";
 import { Served } from "./served.ts";
@@ -48,12 +48,12 @@ export class Attachment implements Application {
     return this.#roster.size;
   }
 
-  accepts(_local: ConnectionAddress): boolean {
+  accepts(): boolean {
     return !this.#detached && !this.#isClosed();
   }
 
   accept(connection: Connection): void {
-    if (!this.accepts(connection.local)) {
+    if (!this.accepts()) {
       connection.abort();
       return;
     }

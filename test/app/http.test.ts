@@ -252,7 +252,7 @@ web("lets close() end idle connections and wait for the response under way", asy
   assert.match(await readText(idle), /quick$/);
   await turns(10);
   assert.is(closed, false);
-  assert.is(attached.accepts(SERVICE), false);
+  assert.is(attached.accepts(), false);
   pending[0]?.end("slow");
   await turns(10);
   assert.is(closed, false, "kept alive until the client or a time-out ends it, as Node does");
