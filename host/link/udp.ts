@@ -1,0 +1,287 @@
+/**
+ * The UDP sockets under the transport. Knows dgram, buffer sizes and "port unreachable"; must not know
+ * what a datagram holds. udp(7), RFC 1122 4.1.3.3.
+ *
+ * One socket is bound for everybody. Each peer that is watched gets a socket of its own, bound to the
+ * same port and connected to it: only a connected socket is told by ICMP that nobody listens there, and
+ * it sends without looking an address up. The first socket is bound before it allows sharing, so that a
+ * second process is still told that the port is taken.
+ */
+import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
+import { once } from "node:events";
+import { BatonError } from "../errors.ts";
+import { sockaddr } from "../linux/address.ts";
+import { isUnavailable } from "../linux/errno.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  libc,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+} from "../linux/libc.ts";
+import type { Endpoint } from "../node/environment.ts";
+import type { OutgoingDatagram } from "../transport/transport.ts";
+
+export interface UdpOptions {
+  /** Where to listen; port 0: any. */
+  readonly listen: Endpoint;
+  /** The kernel's receive buffer of each socket, as far as the system allows. */
+  readonly receiveBufferBytes?: number;
+  /** Datagrams that may wait for `receive`. */
+  readonly waitingMax?: number;
+}
+
+export interface UdpSocket {
+  /** Where it listens, the port known. */
+  readonly local: Endpoint;
+  /** What the kernel granted: usable bytes, of which a datagram of 1,400 takes about 2,300. */
+  readonly receiveBufferBytes: number;
+  /** Hands over every waiting datagram in the order of arrival; returns how many. */
+  receive(take: (from: Endpoint, bytes: Uint8Array) => void): number;
+  /** The bytes must not change afterwards. Errors are counted, and those of watched peers reported. */
+  send(datagram: OutgoingDatagram): void;
+  /** From now on `onUnreachable` tells when nobody listens there. False: this system cannot. */
+  watch(endpoint: Endpoint): Promise<boolean>;
+  /** Calls back on the loop when datagrams begin to wait. */
+  onReadable(callback: () => void): void;
+  /** Calls back when a watched endpoint refused a datagram (ICMP port unreachable). */
+  onUnreachable(callback: (endpoint: Endpoint) => void): void;
+  close(): void;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+interface Waiting {
+  readonly from: Endpoint;
+  readonly bytes: Uint8Array;
+}
+
+const SO_REUSEADDR = 2;
+const RECEIVE_BUFFER_BYTES = 4 * 1_048_576;
+const WAITING_MAX = 16_384;
+const MAPPED = "::ffff:";
+
+export async function openUdp(options: UdpOptions): Promise<UdpSocket> {
+  const bytes = options.receiveBufferBytes ?? RECEIVE_BUFFER_BYTES;
+  const { listen } = options;
+  const { socket, isShared } = await bindFirst(listen, bytes);
+  const { address, port } = socket.address();
+  return new DgramUdp(
+    socket,
+    isShared,
+    { address, port },
+    bytes,
+    options.waitingMax ?? WAITING_MAX,
+  );
+}
+
+class DgramUdp implements UdpSocket {
+  readonly local: Endpoint;
+  readonly receiveBufferBytes: number;
+  readonly counters = {
+    received: 0,
+    sent: 0,
+    /** Arrived faster than they were taken. */
+    receiveDropped: 0,
+    sendErrors: 0,
+    unreachable: 0,
+  };
+  readonly #first: Socket;
+  readonly #isShared: boolean;
+  readonly #bufferBytes: number;
+  readonly #waitingMax: number;
+  readonly #watched = new Map<string, Socket>();
+  #waiting: Waiting[] = [];
+  #readable: () => void = () => undefined;
+  #unreachable: (endpoint: Endpoint) => void = () => undefined;
+  #isClosed = false;
+
+  constructor(
+    first: Socket,
+    isShared: boolean,
+    local: Endpoint,
+    bufferBytes: number,
+    waitingMax: number,
+  ) {
+    this.local = local;
+    this.#first = first;
+    this.#isShared = isShared;
+    this.#bufferBytes = bufferBytes;
+    this.#waitingMax = waitingMax;
+    // The kernel doubles what it is asked for, to pay for its own bookkeeping (socket(7)).
+    this.receiveBufferBytes = first.getRecvBufferSize() / 2;
+    first.on("message", this.#take);
+    first.on("error", () => (this.counters.sendErrors += 1));
+  }
+
+  receive(take: (from: Endpoint, bytes: Uint8Array) => void): number {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { from, bytes } of waiting) take(from, bytes);
+    return waiting.length;
+  }
+
+  send({ to, bytes }: OutgoingDatagram): void {
+    if (this.#isClosed) return;
+    this.counters.sent += 1;
+    const watched = this.#watched.get(keyOf(to));
+    if (watched) watched.send(bytes);
+    else this.#first.send(bytes, to.port, this.#addressFor(to));
+  }
+
+  async watch(endpoint: Endpoint): Promise<boolean> {
+    if (!this.#isShared || this.#watched.has(keyOf(endpoint))) return this.#isShared;
+    const socket = bindShared(this.local, endpoint, this.#bufferBytes);
+    socket.on("message", this.#take);
+    socket.connect(endpoint.port, endpoint.address);
+    const isConnected = await once(socket, "connect").then(
+      () => !this.#isClosed,
+      () => false, // No route at this moment: the first socket goes on trying.
+    );
+    if (!isConnected) {
+      socket.close();
+      return false;
+    }
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#failed(endpoint, error));
+    this.#watched.set(keyOf(endpoint), socket);
+    return true;
+  }
+
+  onReadable(callback: () => void): void {
+    this.#readable = callback;
+  }
+
+  onUnreachable(callback: (endpoint: Endpoint) => void): void {
+    this.#unreachable = callback;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#waiting = [];
+    this.#first.close();
+    for (const socket of this.#watched.values()) socket.close();
+  }
+
+  readonly #take = (bytes: Buffer, { address, port }: RemoteInfo): void => {
+    this.counters.received += 1;
+    if (this.#waiting.length >= this.#waitingMax) {
+      this.counters.receiveDropped += 1;
+      return;
+    }
+    const plain = address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
+    this.#waiting.push({ from: { address: plain, port }, bytes });
+    if (this.#waiting.length === 1) this.#readable();
+  };
+
+  #failed(endpoint: Endpoint, error: NodeJS.ErrnoException): void {
+    if (error.code !== "ECONNREFUSED") {
+      this.counters.sendErrors += 1;
+      return;
+    }
+    this.counters.unreachable += 1;
+    this.#unreachable(endpoint);
+  }
+
+  #addressFor({ address }: Endpoint): string {
+    const isMapped = this.local.address.includes(":") && !address.includes(":");
+    return isMapped ? MAPPED + address : address;
+  }
+}
+
+/** The socket for everybody. Where system calls are missing it is a plain one that shares no port. */
+async function bindFirst(
+  listen: Endpoint,
+  bufferBytes: number,
+): Promise<{ socket: Socket; isShared: boolean }> {
+  try {
+    const fd = openSocket(listen.address, bufferBytes);
+    orClose(fd, () => {
+      libc().bind(fd, sockaddr(listen.address, listen.port));
+      libc().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    });
+    return { socket: adopt(fd, listen.address), isShared: true };
+  } catch (error) {
+    if (!(error instanceof BatonError) || error.code !== "ERR_BATON_PLATFORM") {
+      throw busy(listen, error);
+    }
+  }
+  const socket = createSocket({ type: typeOf(listen.address) });
+  try {
+    socket.bind({ port: listen.port, address: listen.address, exclusive: true });
+    await once(socket, "listening");
+  } catch (error) {
+    socket.close();
+    throw busy(listen, error);
+  }
+  socket.setRecvBufferSize(bufferBytes);
+  return { socket, isShared: false };
+}
+
+/** A socket on the port of the first one, to be connected to a peer. */
+function bindShared(local: Endpoint, peer: Endpoint, bufferBytes: number): Socket {
+  const fd = openSocket(peer.address, bufferBytes);
+  const isSameFamily = local.address.includes(":") === peer.address.includes(":");
+  const any = peer.address.includes(":") ? "::" : "0.0.0.0";
+  orClose(fd, () => {
+    libc().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    libc().bind(fd, sockaddr(isSameFamily ? local.address : any, local.port));
+  });
+  return adopt(fd, peer.address);
+}
+
+/** dgram over a bound descriptor: it listens at once, and closes the descriptor in the end. */
+function adopt(fd: number, address: string): Socket {
+  const socket = createSocket({ type: typeOf(address) });
+  socket.bind({ fd });
+  return socket;
+}
+
+function openSocket(address: string, bufferBytes: number): number {
+  const family = address.includes(":") ? AF_INET6 : AF_INET;
+  const fd = libc().socket(family, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  orClose(fd, () => {
+    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, bufferBytes);
+    setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, bufferBytes);
+  });
+  return fd;
+}
+
+/** The descriptor is closed by whoever was to have it, when this fails. */
+function orClose(fd: number, action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
+}
+
+/** Beyond the system's limit where that is allowed (CAP_NET_ADMIN), up to it elsewhere. */
+function setBuffer(fd: number, force: number, plain: number, bytes: number): void {
+  try {
+    libc().setsockopt(fd, SOL_SOCKET, force, bytes);
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    libc().setsockopt(fd, SOL_SOCKET, plain, bytes);
+  }
+}
+
+function busy(listen: Endpoint, cause: unknown): BatonError {
+  const { code = "ERR_BATON_LINK", message } = cause as NodeJS.ErrnoException;
+  const where = `${listen.address} port ${listen.port}`;
+  const wanted = `datagrams on ${where}: expected a free address of this machine`;
+  return new BatonError(code, `${wanted}, got ${message}`, { cause });
+}
+
+function typeOf(address: string): "udp4" | "udp6" {
+  return address.includes(":") ? "udp6" : "udp4";
+}
+
+function keyOf({ address, port }: Endpoint): string {
+  return `${address} ${port}`;
+}
