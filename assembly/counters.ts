@@ -53,6 +53,68 @@ export enum Counter {
   /** ICMP errors believed, and refused by the sequence check (RFC 5927). */
   TCP_ICMP_TAKEN = 32,
   TCP_ICMP_REFUSED = 33,
+
+  /** Packets given to handlePackets, and their bytes. */
+  PACKETS_IN = 64,
+  BYTES_IN = 65,
+  /** Dropped: impossible version or lengths, source route, too many extension headers. */
+  IP_MALFORMED = 66,
+  IP_FRAGMENT = 67,
+  IP_CHECKSUM = 68,
+  /** Dropped: a source that no host can have (multicast, broadcast, loopback, unspecified, a service). */
+  IP_MARTIAN = 69,
+  /** Dropped: neither TCP nor ICMP; neither to a service nor to a tunnel address. */
+  IP_PROTOCOL = 70,
+  IP_NOT_OURS = 71,
+  /** Dropped: TCP header cut off or with an impossible data offset; offload fields that contradict it. */
+  SEGMENT_MALFORMED = 72,
+  OFFLOAD_MALFORMED = 73,
+  /** Encapsulated and to be transmitted, and their bytes; dropped for TTL; for a peer without address. */
+  ENCAPSULATED = 74,
+  ENCAPSULATED_BYTES = 75,
+  ENCAPSULATE_TTL = 76,
+  ENCAPSULATE_NO_PEER = 77,
+  /** De-encapsulated for the own stack. */
+  DECAPSULATED = 78,
+  /** Dropped: to a tunnel address, from nobody we know; with a zero half in the flow identifier. */
+  TUNNEL_STRANGER = 79,
+  TUNNEL_FLOW_ZERO = 80,
+  /** Early packets: held, replayed to the stack, handed back, refused by a limit. */
+  EARLY_HELD = 81,
+  EARLY_REPLAYED = 82,
+  EARLY_EXPIRED = 83,
+  EARLY_REFUSED = 84,
+  /** Segments of frozen flows: held, replayed, refused by a limit. */
+  FROZEN_HELD = 85,
+  FROZEN_REPLAYED = 86,
+  FROZEN_REFUSED = 87,
+  /** Packets handed back to a forwarder, by verdict or by pollHandback. */
+  HANDED_BACK = 88,
+  /** Held packets that were thrown away with their record. */
+  HELD_DISCARDED = 89,
+  /** Packets of connections that nobody here knows: refused, dropped while recovering, to the host. */
+  UNKNOWN_REFUSED = 90,
+  UNKNOWN_RECOVERING = 91,
+  UNKNOWN_HOST = 92,
+  /** On a tombstone: SYN and RST dropped (R16), others refused. */
+  TOMB_SYN = 93,
+  TOMB_RST = 94,
+  TOMB_REFUSED = 95,
+  /** ICMP errors: given to the owner's host, to the own stack; no error or about nobody; malformed. */
+  ICMP_FORWARDED = 96,
+  ICMP_LOCAL = 97,
+  ICMP_IGNORED = 98,
+  ICMP_MALFORMED = 99,
+  /** New entries refused by a table's limit. */
+  MAPPINGS_FULL = 100,
+  RECORDS_FULL = 101,
+  /** Records of ended flows forgotten after T_RECORD, and before it because their ring was full. */
+  RECORDS_EXPIRED = 102,
+  RECORDS_EVICTED = 103,
+  /** Resets of R20: RSTs and probes emitted, refused because their queue was full. */
+  RESETS_SENT = 104,
+  PROBES_SENT = 105,
+  RESETS_FULL = 106,
 }
 /** Room for every room's counters. */
 export const COUNTERS_MAX: u32 = 256;

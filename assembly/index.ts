@@ -1,5 +1,48 @@
-/** The ABI: exported functions and argument checks, no logic. docs/architecture.md has the calling order. */
+/**
+ * The ABI: exported functions and argument checks, no logic. docs/architecture.md has the meaning of each.
+ *
+ *   init once:   parameters -> init(nowUs) -> tunnelSet, peerSet, serviceAdd
+ *   each turn:   fill rx batch -> handlePackets(count, nowUs) -> write the TRANSMIT ones,
+ *                act on HANDBACK, UNMAPPED, ICMP
+ *                pollEvent until 0
+ *                handleTimeout(nowUs) if nextTimeoutUs() <= nowUs
+ *                pollTransmit(nowUs) -> write -> until 0;  pollHandback(nowUs) -> send -> until 0
+ *                sleep until nextTimeoutUs()
+ */
+import { Err } from "./errors";
+import {
+  BATCH_MAX,
+  Descriptor,
+  MAP_INFO,
+  MapAction,
+  Mode,
+  PARAMETERS,
+  ParameterOff,
+  Parameters,
+  RecordState,
+  SLOT_PACKET_LARGE,
+  TUPLE,
+  Tuple,
+  layoutBegin,
+  layoutEnd,
+} from "./layout";
+import { COUNTERS } from "./counters";
+import { PEERS_MAX, SERVICES_MAX } from "./limits";
+import * as batch from "./batch";
+import * as flows from "./encap/flows";
+import * as hold from "./encap/hold";
+import * as ingress from "./encap/ingress";
+import * as mapping from "./encap/mapping";
+import * as peers from "./encap/peers";
+import * as records from "./encap/records";
+import * as resets from "./encap/reset";
+import * as services from "./encap/services";
+import { hashInit } from "./flow/hash";
+
 export { Err } from "./errors";
+export { Counter } from "./counters";
+export { PEERS_MAX, SERVICES_MAX } from "./limits";
+export { ServiceFlag } from "./encap/services";
 export {
   Verdict,
   PacketFlag,
@@ -8,8 +51,266 @@ export {
   DESCRIPTOR_SIZE,
   BATCH_MAX,
   SLOT_HEADROOM,
+  SLOT_PACKET_LARGE,
+  ParameterOff,
+  PARAMETERS_SIZE,
+  MapAction,
+  MapInfoOff,
+  MAP_INFO_SIZE,
+  Mode,
+  RecordState,
+  State,
 } from "./layout";
+
+/** Smallest slot: room for the smallest packet that every IPv6 link carries. */
+const SLOT_BYTES_MIN: u32 = 1280;
+/** Bounds of parameters, so that no region alone exceeds what an address can name. */
+const MAPPINGS_MAX: u32 = 1 << 24;
+const RECORDS_MAX: u32 = 1 << 24;
+const HOLD_BYTES_MAX: u32 = 1 << 30;
+const HOLD_FLOWS_MAX: u32 = 1 << 20;
+
+let ready: bool = false;
+/** The latest time that the host told, for calls that do not tell one. */
+let clockUs: f64 = 0;
 
 export function abiVersion(): u32 {
   return 1;
+}
+
+export function parametersPtr(): usize {
+  return PARAMETERS;
+}
+
+export function tuplePtr(): usize {
+  return TUPLE;
+}
+
+export function mapInfoPtr(): usize {
+  return MAP_INFO;
+}
+
+export function countersPtr(): usize {
+  return COUNTERS;
+}
+
+export function rxBatchPtr(): usize {
+  return batch.rxBatch();
+}
+
+export function txBatchPtr(): usize {
+  return batch.txBatch();
+}
+
+/** Reads Parameters, sizes every region, grows memory once. Err.MEMORY leaves the core as it was. */
+export function init(nowUs: f64): i32 {
+  if (ready) return Err.STATE;
+  const p = changetype<Parameters>(PARAMETERS);
+  if (!isTime(nowUs) || !parametersFit(p)) return Err.ARGUMENT;
+  layoutBegin();
+  batch.batchReserve(p.slotBytes);
+  peers.peersReserve();
+  services.servicesReserve();
+  mapping.mappingReserve(p.mappings4Max, p.mappings6Max);
+  records.recordsReserve(p.recordsMax, p.earlyFlowsMax);
+  // Frozen flows hold segments too, so there may be as many queues as both kinds of flows together.
+  hold.holdReserve(p.earlyBytesMax, p.earlyFlowsMax);
+  flows.flowsReserve(p.slotBytes);
+  resets.resetReserve();
+  const grown = layoutEnd();
+  if (grown < 0) return grown;
+  hashInit(PARAMETERS + ParameterOff.HASH_SECRET);
+  batch.batchInit();
+  clockUs = nowUs;
+  ready = true;
+  return Err.OK;
+}
+
+function parametersFit(p: Parameters): bool {
+  return (
+    SLOT_BYTES_MIN <= p.slotBytes &&
+    p.slotBytes <= SLOT_PACKET_LARGE &&
+    p.mappings4Max <= MAPPINGS_MAX &&
+    p.mappings6Max <= MAPPINGS_MAX &&
+    p.recordsMax <= RECORDS_MAX &&
+    p.earlyBytesMax <= HOLD_BYTES_MAX &&
+    p.earlyFlowsMax <= HOLD_FLOWS_MAX
+  );
+}
+
+// ---- tunnels, peers, services
+
+export function tunnelSet(family: u32, addrPtr: usize): i32 {
+  if (!ready) return Err.STATE;
+  if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
+  return peers.tunnelSet(family, addrPtr);
+}
+
+export function peerSet(peer: u32, family: u32, addrPtr: usize): i32 {
+  if (!ready) return Err.STATE;
+  if (!isPeer(peer) || !isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
+  return peers.peerSet(peer, family, addrPtr);
+}
+
+export function peerClear(peer: u32): i32 {
+  if (!ready) return Err.STATE;
+  return isPeer(peer) ? peers.peerClear(peer) : Err.ARGUMENT;
+}
+
+export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, flags: u32): i32 {
+  if (!ready) return Err.STATE;
+  if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
+  if (port == 0 || port > 0xffff || mss > 0xffff) return Err.ARGUMENT;
+  return services.serviceAdd(family, addrPtr, port, mss, flags);
+}
+
+export function serviceRemove(service: u32): i32 {
+  if (!ready) return Err.STATE;
+  return service < SERVICES_MAX ? services.serviceRemove(service) : Err.ARGUMENT;
+}
+
+/** Mode: what to do with packets of connections that nobody here knows. */
+export function modeSet(mode: u32): i32 {
+  if (mode > <u32>Mode.HOST_UNKNOWN) return Err.ARGUMENT;
+  ingress.modeSet(mode);
+  return Err.OK;
+}
+
+// ---- mapping table, by the tuple at tuplePtr
+
+export function mapSet(action: u32, peer: u32, flow: u32): i32 {
+  if (!ready) return Err.STATE;
+  if (action < <u32>MapAction.FORWARD || action > <u32>MapAction.TOMB) return Err.ARGUMENT;
+  if (!isTuple() || peer >= PEERS_MAX) return Err.ARGUMENT;
+  if (action == MapAction.FORWARD && !(isPeer(peer) && isFlow(flow))) return Err.ARGUMENT;
+  return mapping.mapSet(action, peer, flow, clockUs);
+}
+
+export function mapGet(): i32 {
+  if (!ready) return Err.STATE;
+  return isTuple() ? mapping.mapGet(clockUs) : Err.ARGUMENT;
+}
+
+export function mapDelete(): i32 {
+  if (!ready) return Err.STATE;
+  return isTuple() ? mapping.mapDelete() : Err.ARGUMENT;
+}
+
+/** Copies the client's numbers of MapInfo into the entry: for a forwarder that has seen no packet yet. */
+export function mapNote(): i32 {
+  if (!ready) return Err.STATE;
+  return isTuple() ? mapping.mapNote() : Err.ARGUMENT;
+}
+
+/** Walks the table: `steps` slots at most, an entry found goes to tuplePtr and mapInfoPtr. 0 at the end. */
+export function mapScan(cursor: u32, steps: u32): i32 {
+  if (!ready) return Err.STATE;
+  return <i32>mapping.mapScan(cursor, steps, clockUs);
+}
+
+/** Queues the RST (and a probe) of PROTOCOL R20. */
+export function mapReset(nowUs: f64, probe: u32): i32 {
+  if (!ready) return Err.STATE;
+  if (!isTuple() || !tell(nowUs)) return Err.ARGUMENT;
+  return resets.mapReset(nowUs, probe != 0);
+}
+
+// ---- flow records
+
+export function recordSet(peer: u32, flow: u32, state: u32, nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (!isPeer(peer) || !isFlow(flow) || state > <u32>RecordState.POISONED) return Err.ARGUMENT;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  const needsTuple = state == RecordState.ACTIVE && flows.recordGet(peer, flow) == 0;
+  if (needsTuple && !isTuple()) return Err.ARGUMENT;
+  return flows.recordSet(peer, flow, state, nowUs);
+}
+
+/** RecordState of a flow. */
+export function recordGet(peer: u32, flow: u32): i32 {
+  if (!ready) return Err.STATE;
+  return isPeer(peer) ? <i32>flows.recordGet(peer, flow) : Err.ARGUMENT;
+}
+
+export function recordPass(peer: u32, flow: u32): i32 {
+  if (!ready) return Err.STATE;
+  return isPeer(peer) ? flows.recordPass(peer, flow) : Err.ARGUMENT;
+}
+
+// ---- packets and time
+
+export function handlePackets(count: u32, nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (count > BATCH_MAX || !tell(nowUs)) return Err.ARGUMENT;
+  return ingress.ingress(count, nowUs);
+}
+
+/**
+ * De-encapsulates rx packet `index` by the tuple at tuplePtr: for a forwarder whose own encapsulated packet
+ * comes back from a node that never knew its flow. Then give it to handlePackets like any other.
+ */
+export function rxUnwrap(index: u32): i32 {
+  if (!ready) return Err.STATE;
+  if (index >= BATCH_MAX || !isTuple()) return Err.ARGUMENT;
+  return flows.unwrapReturned(batch.rxDescriptor(index));
+}
+
+export function pollTransmit(nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  return <i32>resets.resetTransmit();
+}
+
+export function pollHandback(nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  return <i32>flows.flowsHandback();
+}
+
+export function nextTimeoutUs(): f64 {
+  return ready ? flows.flowsNextUs() : Infinity;
+}
+
+export function handleTimeout(nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  flows.flowsTimeout(nowUs);
+  return Err.OK;
+}
+
+// ---- argument checks
+
+/** Times never start below 1; NaN fails too. */
+function isTime(nowUs: f64): bool {
+  return nowUs >= 1 && nowUs < 9007199254740992;
+}
+
+/** Checks a time and remembers it. */
+function tell(nowUs: f64): bool {
+  if (!isTime(nowUs)) return false;
+  clockUs = nowUs;
+  return true;
+}
+
+function isFamily(family: u32): bool {
+  return family == 4 || family == 6;
+}
+
+function isPeer(peer: u32): bool {
+  return peer != 0 && peer < PEERS_MAX;
+}
+
+/** Neither half of a flow identifier may be zero: port 0 does not survive real networks. */
+function isFlow(flow: u32): bool {
+  return (flow & 0xffff) != 0 && flow >> 16 != 0;
+}
+
+function isTuple(): bool {
+  const tuple = changetype<Tuple>(TUPLE);
+  return isFamily(tuple.family) && tuple.remotePort != 0 && tuple.localPort != 0;
+}
+
+/** Room for an address of 16 bytes behind a pointer of the host. */
+function isReadable(ptr: usize): bool {
+  return ptr != 0 && <u64>ptr + 16 <= (<u64>memory.size()) << 16;
 }

@@ -199,9 +199,83 @@ export enum ParameterOff {
 }
 if (offsetof<Parameters>("mtu") != ParameterOff.MTU) ERROR("ParameterOff is wrong");
 
+/** What a mapping says about the packets of its connection. */
+export enum MapAction {
+  /** No entry. */
+  NONE = 0,
+  /** Encapsulate to `peer` under `flow`. */
+  FORWARD = 1,
+  /** The own stack has it. */
+  LOCAL = 2,
+  /** Tombstone: PROTOCOL.md section 6. */
+  TOMB = 3,
+}
+
+/** State of a flow at a node: PROTOCOL.md section 4. */
+export enum RecordState {
+  NONE = 0,
+  ACTIVE = 1,
+  FROZEN = 2,
+  MOVED = 3,
+  CLOSED = 4,
+  POISONED = 5,
+}
+
+/** What to do with packets of connections that nobody here knows. */
+export enum Mode {
+  /** Answer with RST (RFC 9293 3.10.7.1). */
+  RST_UNKNOWN = 0,
+  /** The mapping is not complete yet: drop, never RST, never accept (R17). */
+  RECOVERING = 1,
+  /** Verdict UNMAPPED: the host asks another node. */
+  HOST_UNKNOWN = 2,
+}
+
+/**
+ * An entry of the mapping table, as mapGet and mapScan report it and mapNote reads it.
+ *
+ *    0 action     u32  MapAction
+ *    4 peer       u32
+ *    8 flow       u32
+ *   12 timestamps u32  1 when the client's last segment carried the option
+ *   16 segAck     u32  of the client's last segment that had the ACK flag
+ *   20 segSeq     u32  of the client's last segment
+ *   24 tsVal      u32
+ *   28 tsEcr      u32
+ *   32 seenUs     f64  when it came, to the second
+ */
+@unmanaged
+export class MapInfo {
+  action: u32;
+  peer: u32;
+  flow: u32;
+  timestamps: u32;
+  segAck: u32;
+  segSeq: u32;
+  tsVal: u32;
+  tsEcr: u32;
+  seenUs: f64;
+}
+export const MAP_INFO_SIZE: u32 = 40;
+if (offsetof<MapInfo>() != MAP_INFO_SIZE) ERROR("MapInfo layout changed");
+
+/** Offsets of MapInfo, for the host. */
+export enum MapInfoOff {
+  ACTION = 0,
+  PEER = 4,
+  FLOW = 8,
+  TIMESTAMPS = 12,
+  SEG_ACK = 16,
+  SEG_SEQ = 20,
+  TS_VAL = 24,
+  TS_ECR = 28,
+  SEEN_US = 32,
+}
+
 /** The scratch structures of the ABI: one of each, at fixed addresses. */
 export const PARAMETERS: usize = memory.data(128, 8);
 export const TUPLE: usize = memory.data(40, 8);
+export const MAP_INFO: usize = memory.data(40, 8);
 
 /** Connection states of RFC 9293 3.3.2; LISTEN is a service, not a connection. */
 export enum State {
@@ -218,28 +292,25 @@ export enum State {
   TIME_WAIT = 10,
 }
 
-let top: usize = 0;
-
-/** Where the next region starts, after rounding up; 0 before `layoutBegin`. */
-export function layoutTop(): usize {
-  return top;
-}
+/** u64, because parameters may ask for more than an address can name: layoutEnd refuses that. */
+let top: u64 = 0;
 
 export function layoutBegin(): void {
-  top = (__heap_base + 63) & ~63;
+  top = (<u64>__heap_base + 63) & ~63;
 }
 
 /** Reserves `size` bytes, aligned to a cache line. Call between layoutBegin and layoutEnd only. */
 export function reserve(size: usize): usize {
   const ptr = top;
-  top = (top + size + 63) & ~63;
-  return ptr;
+  top = (top + <u64>size + 63) & ~63;
+  return <usize>ptr;
 }
 
 /** Grows memory once so that every reserved region exists, zero-filled. Err.MEMORY when refused. */
 export function layoutEnd(): i32 {
-  const have = (<usize>memory.size()) << 16;
+  const have = (<u64>memory.size()) << 16;
   if (top <= have) return Err.OK;
+  if (top > 0xffff0000) return Err.MEMORY;
   const pages = <i32>((top - have + 0xffff) >> 16);
   return memory.grow(pages) < 0 ? Err.MEMORY : Err.OK;
 }

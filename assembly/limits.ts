@@ -11,3 +11,18 @@ export const EXTENSION_HEADERS_MAX: u32 = 8;
 export const TCP_OPTIONS_LEN_MAX: u32 = 40;
 /** SACK blocks that fit the options of one segment (RFC 2018 section 3). */
 export const SACK_BLOCKS_MAX: u32 = 4;
+
+// encap
+
+/** Peers of a node, index 0 (this node) included. The mapping table has 13 bits for one. */
+export const PEERS_MAX: u32 = 1024;
+/** Service addresses of a node, removed ones that still have mappings included. */
+export const SERVICES_MAX: u32 = 1024;
+/** Resets of R20 that wait for pollTransmit. */
+export const RESETS_MAX: u32 = 1024;
+/** T_EARLY: how long a packet of an unknown flow waits for its connection. */
+export const EARLY_US: f64 = 1_000_000;
+/** T_RECORD: how long an ended flow is remembered. */
+export const RECORD_US: f64 = 60_000_000;
+/** Records that one call of handleTimeout or recordSet expires at most. */
+export const EXPIRE_STEPS_MAX: u32 = 256;

@@ -81,6 +81,22 @@ export {
 } from "./wire/options";
 export { IcmpKind, ICMP_ERROR, icmpCheck } from "./wire/icmp";
 
+// flow
+export { hashInit, hash4, hash6, hashTuple, hashPair, hashAddress } from "./flow/hash";
+export {
+  TABLE_SIZE,
+  tableReserve,
+  tableHome,
+  tableNext,
+  tableFull,
+  tableCount,
+  tableClaim,
+  tableRemove,
+  tableAt,
+  tableCapacity,
+} from "./flow/table";
+export { EXPIRY_SIZE, expiryReserve, expiryPush, expiryOldestUs, expiryPop } from "./flow/expiry";
+
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
 export { chunkReserve, chunksUsed, chunksFree, CHUNK_SIZE } from "./tcp/chunk";

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { BatonError } from "../errors.ts";
+import { startCapture, type Capture, type CaptureOptions, type CapturedPacket } from "./capture.ts";
 import { LabUnavailable, launch, toolPath, type LaunchOptions } from "./launch.ts";
 import { enter, type Door, type ExecOptions } from "./process.ts";
 import { planLab, type NodePlan, type Plan, type PlanOptions } from "./topology.ts";
@@ -113,6 +114,15 @@ export class Lab {
     if (node !== undefined) return node;
     const names = Object.keys(this.nodes).join(", ");
     throw new BatonError("ERR_BATON_CONFIG", `lab node: expected one of ${names}, got "${name}"`);
+  }
+
+  /** Packet capture on a node; see capture.ts. */
+  capture(
+    node: string,
+    sink: string | ((packet: CapturedPacket) => void),
+    options?: CaptureOptions,
+  ): Promise<Capture> {
+    return startCapture(this.node(node), sink, options);
   }
 
   get backends(): LabNode[] {

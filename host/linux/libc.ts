@@ -73,6 +73,9 @@ export interface LabCalls {
   setns(fd: number, type: number): void;
   /** The process that ended, 0 when none did; -errno. */
   waitpid(pid: number, options: number): number;
+  setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): void;
+  /** At most `length` bytes. */
+  getsockoptBytes(fd: number, level: number, option: number, length: number): Uint8Array;
   /** Maps `length` bytes of `fd`, shared, for good: the bytes must not be used after an munmap. */
   mapShared(fd: number, length: number): Uint8Array;
   /**
@@ -246,8 +249,22 @@ function labCalls(koffi: Koffi, declare: Declare): LabCalls {
   const check = (what: string, result: number): void => {
     if (result < 0) throw errnoError(what, koffi.errno());
   };
+  const setsockopt = declare(
+    "int setsockopt(int fd, int level, int option, void *value, unsigned int size)",
+  );
+  const getsockopt = declare(
+    "int getsockopt(int fd, int level, int option, void *value, void *size)",
+  );
   const timeout = new BigInt64Array(2);
   return {
+    setsockoptBytes: (fd, level, option, value) =>
+      check("setsockopt", setsockopt(fd, level, option, value, value.length)),
+    getsockoptBytes: (fd, level, option, length) => {
+      const value = new Uint8Array(length);
+      const size = Uint32Array.of(length);
+      check("getsockopt", getsockopt(fd, level, option, value, size));
+      return value.subarray(0, size[0]);
+    },
     unshare: (flags) => check("unshare", unshare(flags)),
     setns: (fd, type) => check("setns", setns(fd, type)),
     waitpid: (pid, options) => {

@@ -9,10 +9,13 @@ export const CR = 0x0d;
 export const SP = 0x20;
 export const COLON = 0x3a;
 
-const TCHAR = 1;
-const TARGET_CHAR = 2;
-const FIELD_CHAR = 4;
+/** Classes, as bits. */
+export const TCHAR = 1;
+export const TARGET_CHAR = 2;
+export const FIELD_CHAR = 4;
 const REG_NAME_CHAR = 8;
+
+const SHORT = 64;
 
 const CLASS = classTable();
 
@@ -21,29 +24,35 @@ export function isTokenByte(byte: number): boolean {
   return ((CLASS[byte] ?? 0) & TCHAR) !== 0;
 }
 
-/** A character of a request target: printable ASCII, no space, no fragment sign. */
-export function isTargetByte(byte: number): boolean {
-  return ((CLASS[byte] ?? 0) & TARGET_CHAR) !== 0;
+/** Nothing but unreserved, sub-delims and "%" of RFC 3986. */
+export function isRegName(name: string): boolean {
+  for (let index = 0; index < name.length; index++) {
+    if (((CLASS[name.charCodeAt(index)] ?? 0) & REG_NAME_CHAR) === 0) return false;
+  }
+  return true;
 }
 
-/** HTAB, SP, VCHAR or obs-text. */
-export function isFieldByte(byte: number): boolean {
-  return ((CLASS[byte] ?? 0) & FIELD_CHAR) !== 0;
-}
-
-/** unreserved, sub-delims or "%" of RFC 3986. */
-export function isRegNameByte(byte: number): boolean {
-  return ((CLASS[byte] ?? 0) & REG_NAME_CHAR) !== 0;
+/** The first index from `start` on whose byte is not of the class; `end` if there is none. */
+export function spanEnd(bytes: Uint8Array, start: number, end: number, classBit: number): number {
+  let at = start;
+  while (at < end && ((CLASS[bytes[at] ?? 0] ?? 0) & classBit) !== 0) at++;
+  return at;
 }
 
 /** One character for each byte (ISO 8859-1); the caller bounds the length. */
 export function text(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  return String.fromCharCode(...bytes.subarray(start, end));
+  if (end - start > SHORT) return String.fromCharCode(...bytes.subarray(start, end));
+  // A view and a spread cost more than a short text is long.
+  let result = "";
+  for (let at = start; at < end; at++) result += String.fromCharCode(bytes[at] ?? 0);
+  return result;
 }
 
 /** The inverse of `text` for ASCII. */
 export function asciiBytes(value: string): Uint8Array {
-  return Uint8Array.from(value, (character) => character.charCodeAt(0));
+  const bytes = new Uint8Array(value.length);
+  for (let index = 0; index < value.length; index++) bytes[index] = value.charCodeAt(index);
+  return bytes;
 }
 
 function classTable(): Uint8Array {

@@ -4,8 +4,8 @@
  * no bare CR or LF, no obs-fold, no space before a colon. Must not know rules or backends.
  * RFC 9112 2.2, 3, 5; RFC 9110 4.2, 7.2.
  */
-import { CR, COLON, HTAB, LF, SP } from "./bytes.ts";
-import { isFieldByte, isTargetByte, isTokenByte, text } from "./bytes.ts";
+import { CR, COLON, FIELD_CHAR, HTAB, LF, SP, TARGET_CHAR, TCHAR } from "./bytes.ts";
+import { isTokenByte, spanEnd, text } from "./bytes.ts";
 import { authorityName } from "./name.ts";
 import type { HttpStatus } from "./reply.ts";
 
@@ -82,7 +82,9 @@ export class HttpHeadReader {
   /** @param bytes everything received so far, from the first byte on */
   read(bytes: Uint8Array): HttpResult {
     const end = Math.min(bytes.length, HTTP_HEAD_MAX);
-    while (this.result === undefined && this.at < end) {
+    while (this.result === undefined) {
+      this.at = this.skipSpan(bytes, end);
+      if (this.at >= end) break;
       if (this.phase <= Phase.LineEnd) this.requestLine(bytes, bytes[this.at] ?? 0);
       else this.fieldLine(bytes, bytes[this.at] ?? 0);
       this.at++;
@@ -103,6 +105,22 @@ export class HttpHeadReader {
     return this.result ?? MORE;
   }
 
+  /** Passes over what the current element consists of; its end is for the callers to judge. */
+  private skipSpan(bytes: Uint8Array, end: number): number {
+    switch (this.phase) {
+      case Phase.Target: {
+        const lineEnd = this.lineFrom + REQUEST_LINE_MAX + 1;
+        return spanEnd(bytes, this.at, Math.min(end, lineEnd), TARGET_CHAR);
+      }
+      case Phase.Name:
+        return spanEnd(bytes, this.at, end, TCHAR);
+      case Phase.Value:
+        return spanEnd(bytes, this.at, end, FIELD_CHAR);
+      default:
+        return this.at;
+    }
+  }
+
   private requestLine(bytes: Uint8Array, byte: number): void {
     const isLong = this.phase > Phase.Method && this.at - this.lineFrom > REQUEST_LINE_MAX;
     if (isLong && this.phase !== Phase.LineEnd)
@@ -117,7 +135,6 @@ export class HttpHeadReader {
       case Phase.Method:
         return this.methodByte(byte);
       case Phase.Target:
-        if (isTargetByte(byte)) return;
         if (byte !== SP) return this.badLine(400, "request line is malformed");
         this.target = text(bytes, this.from, this.at);
         if (this.target === "") return this.badLine(400, "request target is empty");
@@ -190,14 +207,11 @@ export class HttpHeadReader {
         if (!isTokenByte(byte)) this.refuse(400, "field name is malformed");
         return;
       case Phase.Name:
-        if (isTokenByte(byte)) return;
         if (byte !== COLON) return this.refuse(400, "field name is malformed");
-        this.isHost =
-          text(bytes, this.from, Math.min(this.at, this.from + 5)).toLowerCase() === "host";
+        this.isHost = this.at - this.from === 4 && isHostName(text(bytes, this.from, this.at));
         this.enter(Phase.Value);
         return;
       case Phase.Value:
-        if (isFieldByte(byte)) return;
         if (byte !== CR) return this.refuse(400, "field value holds a forbidden character");
         this.phase = Phase.FieldEnd;
         if (this.isHost) this.hostField(fieldValue(bytes, this.from, this.at));
@@ -243,6 +257,10 @@ export class HttpHeadReader {
   private refuse(status: HttpStatus, reason: string): void {
     this.result = { kind: "refused", status, reason, method: this.method };
   }
+}
+
+function isHostName(name: string): boolean {
+  return name.toLowerCase() === "host";
 }
 
 /** The value without the blanks around it. */

@@ -2,7 +2,7 @@
  * Host names as rules compare them: lower case, without port and trailing dot. Knows the syntax of
  * authorities; must not know where they were read. RFC 3986 3.2.2, RFC 9110 7.2, RFC 4343 (case).
  */
-import { asciiBytes, isRegNameByte } from "./bytes.ts";
+import { isRegName } from "./bytes.ts";
 
 /** Bytes of a name in text form, RFC 1035 2.3.4 rounded up; also enough for a bracketed IPv6 address. */
 export const NAME_MAX = 255;
@@ -31,7 +31,7 @@ export function normalName(host: string): string | undefined {
   const name = (host.endsWith(".") ? host.slice(0, -1) : host).toLowerCase();
   if (name === "" || name.length > NAME_MAX) return undefined;
   if (name.startsWith(".") || name.endsWith(".") || name.includes("..")) return undefined;
-  return asciiBytes(name).every(isRegNameByte) ? name : undefined;
+  return isRegName(name) ? name : undefined;
 }
 
 /**

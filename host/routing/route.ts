@@ -30,7 +30,10 @@ export type ReadResult =
 export interface RequestReader {
   /** `bytes` are all unread bytes, possibly only some more than at the last call. */
   read(bytes: Uint8Array): ReadResult;
-  /** The time for the head is over. */
+  /**
+   * The time for the head is over: what was read so far decides. Never "more"; "other" when the client
+   * speaks no protocol we know, or waits for the server to speak first.
+   */
   expire(): ReadResult;
 }
 

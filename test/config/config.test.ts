@@ -3,7 +3,13 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { backendConfig, forwarderConfig } from "../../host/config/config.ts";
+import fc from "fast-check";
+import {
+  BACKEND_FLAGS,
+  backendConfig,
+  FORWARDER_FLAGS,
+  forwarderConfig,
+} from "../../host/config/config.ts";
 import type { FlagInput } from "../../host/config/schema.ts";
 import { BatonError } from "../../host/errors.ts";
 
@@ -169,6 +175,47 @@ config("refuses broken flags of a backend", () => {
   assert.match(backendFault({ forwarder: undefined }), "--forwarder: expected NAME=ADDRESS");
   assert.match(backendFault({ tunnel: undefined }), "--tunnel: expected ADDRESS at least once");
   assert.match(backendFault({ timeout: ["head=1s"] }), "expected one of connect, keep-alive, user");
+});
+
+config("answers any text for any flag with a value or with one line that names the flag", () => {
+  const schemas = [FORWARDER_FLAGS, BACKEND_FLAGS];
+  const names = schemas
+    .flatMap((schema) => Object.keys(schema))
+    .filter((name) => name !== "config");
+  const part = fc.constantFrom(
+    "10.0.0.1",
+    ":",
+    "80",
+    "[fd00::1]",
+    "=",
+    "b1",
+    ",",
+    "tunnel=",
+    "unix:/",
+    "s",
+  );
+  const text = fc.oneof(
+    fc.string(),
+    fc.array(part).map((list) => list.join("")),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...names), text, (name, value) => {
+      for (const [make, base] of [
+        [forwarderConfig, FORWARDER],
+        [backendConfig, BACKEND],
+      ] as const) {
+        const isList = Array.isArray((base as Record<string, unknown>)[name]);
+        try {
+          make({ ...base, [name]: isList ? [value] : value });
+        } catch (error) {
+          if (!(error instanceof BatonError)) throw error;
+          assert.is(error.code, "ERR_BATON_CONFIG");
+          assert.match(error.message, /^--[a-z-]+[ :]/);
+        }
+      }
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 function withFile(content: string, run: (path: string) => void): void {

@@ -2,28 +2,25 @@ import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { openTun, type TunLink } from "../../host/link/tun.ts";
-import { ip, privileged } from "../support/namespace.ts";
-import { SlotBatch } from "../support/slots.ts";
+import type { BatonError } from "../../host/errors.ts";
+import { openTun, type TunLink, type TunOptions } from "../../host/link/tun.ts";
+import { AF_INET, libc, SOCK_DGRAM } from "../../host/linux/libc.ts";
+import { sockaddr } from "../../host/linux/address.ts";
+import { writeSysctl } from "../../host/linux/sysctl.ts";
+import { ip, privileged, until } from "../support/namespace.ts";
+import { Reader } from "../support/reader.ts";
 
 const tun = suite("tun");
 const check = await privileged(import.meta.url, tun);
 
-/** A link, its batch, and what arrived, packets copied. */
-class Reader {
-  readonly packets: Uint8Array[] = [];
-  readonly batch = new SlotBatch(16);
-  readonly link: TunLink;
-  /** What to do with each packet in its slot. */
-  act: (index: number) => void = (index) => this.packets.push(this.batch.packet(index).slice());
+const links: TunLink[] = [];
+tun.after.each(() => links.splice(0).forEach((link) => link.close()));
 
-  constructor(link: TunLink) {
-    this.link = link;
-    link.onReadable(() => {
-      const count = link.receive(this.batch);
-      for (let index = 0; index < count; index += 1) this.act(index);
-    });
-  }
+/** A link that is closed after the test, whatever becomes of it. */
+async function open(options: TunOptions): Promise<TunLink> {
+  const link = await openTun(options);
+  links.push(link);
+  return link;
 }
 
 /** Turns a UDP packet round in place; the sums stay as they are because sums do not know order. */
@@ -43,6 +40,17 @@ function isUdp(packet: Uint8Array): boolean {
   return packet[0]! >> 4 === 4 ? packet[9] === 17 : packet[6] === 17;
 }
 
+/** Echoes every datagram that arrives. */
+function echoing(reader: Reader): Reader {
+  reader.act = (index) => {
+    const packet = reader.batch.packet(index);
+    if (!isUdp(packet)) return;
+    turnRound(packet);
+    reader.link.transmit(reader.batch, index);
+  };
+  return reader;
+}
+
 async function echo(socket: Socket, address: string, text: string): Promise<string> {
   socket.send(text, 7, address);
   const [message] = (await once(socket, "message")) as [Buffer];
@@ -57,7 +65,7 @@ for (const watch of ["loop", "worker"] as const) {
   for (const offload of [true, false]) {
     check(`echoes datagrams of both families, ${watch} watcher, offload ${offload}`, async () => {
       const routes = [{ to: "10.99.0.50" }, { to: "fd99::50" }];
-      const link = await openTun({ name: "baton1", routes, watch, offload });
+      const link = await open({ name: "baton1", routes, watch, offload });
       assert.is(link.watcher, watch);
       const reader = new Reader(link);
       const flags = new Set<number>();
@@ -85,5 +93,140 @@ for (const watch of ["loop", "worker"] as const) {
     });
   }
 }
+
+check("goes on after the device was down and up again", async () => {
+  for (const watch of ["loop", "worker"] as const) {
+    const link = await open({ name: "baton2", routes: [{ to: "10.99.0.50" }], watch });
+    const reader = echoing(new Reader(link));
+    const errors: Error[] = [];
+    link.onError((error) => errors.push(error));
+    const socket = createSocket("udp4").bind(0, "10.99.9.1");
+    await once(socket, "listening");
+    assert.is(await echo(socket, "10.99.0.50", "before"), "before");
+    ip("link set dev baton2 down");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.not.ok(link.transmit(reader.batch, 0), "a device that is down takes nothing");
+    assert.is(link.counters.txDown, 1);
+    ip("link set dev baton2 up", "route add 10.99.0.50/32 dev baton2");
+    assert.is(await echo(socket, "10.99.0.50", "after"), "after");
+    assert.equal(errors, []);
+    socket.close();
+    link.close();
+  }
+});
+
+check("reports once that the device was deleted", async () => {
+  for (const watch of ["loop", "worker"] as const) {
+    const link = await open({ name: "baton3", watch });
+    const reader = new Reader(link);
+    const errors: Error[] = [];
+    link.onError((error) => errors.push(error));
+    ip("link del dev baton3");
+    await until("an error", () => errors.length > 0);
+    assert.is((errors[0] as BatonError).code, "ERR_BATON_DEVICE_GONE");
+    assert.not.ok(link.transmit(reader.batch, 0));
+    assert.is(link.receive(reader.batch), 0);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.is(errors.length, 1);
+    const late: Error[] = [];
+    link.onError((error) => late.push(error));
+    assert.is(late.length, 1, "also for who listens later");
+    link.close();
+    link.close();
+  }
+});
+
+/** Sends numbered datagrams without a pause, so that nobody reads meanwhile. */
+function flood(address: string, count: number): void {
+  const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
+  const to = sockaddr(address, 9);
+  const data = new Uint8Array(18);
+  for (let number = 0; number < count; number += 1) {
+    new DataView(data.buffer).setUint32(0, number);
+    libc().sendto(fd, data, 0, to);
+  }
+  libc().close(fd);
+}
+
+for (const watch of ["loop", "worker"] as const) {
+  check(
+    `accounts for every packet of a flood and keeps their order, ${watch} watcher`,
+    async () => {
+      const options = { name: "baton4", routes: [{ to: "10.99.0.51" }], queueLen: 1000, watch };
+      const link = await open(options);
+      const reader = new Reader(link);
+      const numbers: number[] = [];
+      writeSysctl("ipv6/conf/baton4/disable_ipv6", "1"); // or the kernel's own reports are dropped too
+      reader.act = (index) => {
+        const packet = reader.batch.packet(index);
+        if (isUdp(packet)) numbers.push(new DataView(packet.slice().buffer).getUint32(28));
+      };
+      const before = link.kernelDrops;
+      flood("10.99.0.51", 5000);
+      await until("all", () => numbers.length + link.kernelDrops - before >= 5000);
+      flood("10.99.0.51", 900);
+      await until("all", () => numbers.length + link.kernelDrops - before >= 5900);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.is(numbers.length + link.kernelDrops - before, 5900);
+      assert.ok(numbers.length >= 1890, `the queue's content arrived: ${numbers.length}`);
+      assert.equal(
+        numbers.slice(-900),
+        [...Array(900).keys()],
+        "a burst within the queue is complete",
+      );
+      const first = numbers.slice(0, -900);
+      assert.ok(first.every((number, at) => at === 0 || number > first[at - 1]!));
+      assert.is(link.counters.rxPackets, numbers.length + reader.others);
+      assert.is(link.counters.rxMalformed + link.counters.rxTruncated + link.counters.rxErrors, 0);
+      link.close();
+    },
+  );
+
+  check(`loses nothing to a reader that does not read when called, ${watch} watcher`, async () => {
+    const link = await open({ name: "baton5", routes: [{ to: "10.99.0.52" }], watch });
+    flood("10.99.0.52", 40);
+    await new Promise((resolve) => setTimeout(resolve, 20)); // nobody listens yet
+    const reader = new Reader(link);
+    reader.patience = 3;
+    await until("40 datagrams", () => reader.packets.filter(isUdp).length === 40);
+    const datagrams = reader.packets.filter(isUdp);
+    assert.equal(
+      datagrams.map((packet) => new DataView(packet.buffer).getUint32(28)),
+      [...Array(40).keys()],
+    );
+    assert.is(reader.patience, 0);
+    link.close();
+  });
+}
+
+check("drops what does not fit a slot, and counts it", async () => {
+  const link = await open({ name: "baton6", mtu: 9000, routes: [{ to: "10.99.0.53" }] });
+  const reader = new Reader(link, 4, 2048);
+  const socket = createSocket("udp4").bind(0, "10.99.9.1");
+  await once(socket, "listening");
+  for (const size of [100, 2019, 2020, 8000, 200]) socket.send(Buffer.alloc(size), 9, "10.99.0.53");
+  await until("three datagrams", () => reader.packets.filter(isUdp).length === 3);
+  await until("two drops", () => link.counters.rxTruncated === 2);
+  assert.equal(
+    reader.packets.filter(isUdp).map((packet) => packet.length - 28),
+    [100, 2019, 200],
+  );
+  socket.close();
+  link.close();
+});
+
+check("counts what the kernel does not accept", async () => {
+  const link = await open({ name: "baton7" });
+  const reader = new Reader(link);
+  reader.batch.put(0, new Uint8Array(40).fill(0x45));
+  reader.batch.setOffload(0, 1, 60_000, 16, 0, 0, 0);
+  assert.not.ok(link.transmit(reader.batch, 0));
+  assert.is(link.counters.txRefused, 1);
+  reader.batch.put(0, new Uint8Array(40)); // IP version 0
+  assert.not.ok(link.transmit(reader.batch, 0));
+  assert.is(link.counters.txRefused, 2);
+  link.close();
+  assert.not.ok(link.transmit(reader.batch, 0));
+});
 
 tun.run();

@@ -1,5 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import fc from "fast-check";
 import { parseRouting } from "../../host/routing/router.ts";
 import { RuleError } from "../../host/routing/rules.ts";
 
@@ -144,6 +145,35 @@ rules("refuse broken pools", () => {
   assert.is(pool("b1=b2"), 'column 1: "b1" is a backend\'s name already');
   assert.is(pool("api=b1", "api=b2"), 'column 1: pool "api" stands twice');
   assert.is(pool("a=b1", "b=a"), 'column 3: no backend or pool is called "a"');
+});
+
+rules("answer any text with a rule or with an error that points into it", () => {
+  const words = [
+    "host=",
+    "path=/",
+    "sni=",
+    "alpn=",
+    "protocol=",
+    "default",
+    "->",
+    "b1",
+    "api",
+    ",",
+  ];
+  const word = fc.oneof(fc.constantFrom(...words, "*.", "a", "policy=hash", " "), fc.string());
+  const text = fc.array(word).map((list) => list.join(""));
+  fc.assert(
+    fc.property(text, (route) => {
+      try {
+        parse([route]);
+      } catch (error) {
+        assert.instance(error, RuleError);
+        const { column } = error as RuleError;
+        assert.ok(column >= 1 && column <= route.length + 1, `column ${column}`);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 rules("tell the caller which text an error is about", () => {

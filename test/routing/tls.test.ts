@@ -161,6 +161,40 @@ tls("gives the same result for mutated hellos in random pieces, and never throws
   );
 });
 
+tls("finds name and protocols among any extensions, in records of any sizes", () => {
+  const other = fc.record({ type: fc.integer({ min: 17, max: 65_535 }), data: fc.uint8Array() });
+  const others = fc.uniqueArray(other, { selector: ({ type }) => type, maxLength: 30 });
+  const label = fc.stringMatching(/^[a-z0-9_-]{1,20}$/);
+  const name = fc.option(
+    fc.array(label, { minLength: 1, maxLength: 4 }).map((list) => list.join(".")),
+  );
+  const protocols = fc.array(fc.stringMatching(/^[\x21-\x7e]{1,255}$/), { maxLength: 4 });
+  const sizes = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 });
+  const property = fc.property(
+    others,
+    name,
+    protocols,
+    sizes,
+    fc.nat(),
+    (list, sni, names, cut, at) => {
+      const blocks = list.map(({ type, data }) => extension(type, [...data]));
+      const own = [...(sni === null ? [] : [serverName(sni)])];
+      if (names.length > 0) own.push(alpn(...names));
+      blocks.splice(at % (blocks.length + 1), 0, ...own);
+      const message = hello(blocks.flat());
+      const bytes: number[] = [];
+      for (let from = 0, turn = 0; from < message.length; turn++) {
+        const size = cut[turn % cut.length] ?? 1;
+        bytes.push(...records(message.slice(from, from + size), size));
+        from += size;
+      }
+      const expected = { protocol: "tls", serverName: sni ?? "", alpn: names };
+      assert.equal(readWhole(Uint8Array.from(bytes)), { kind: "head", head: expected });
+    },
+  );
+  fc.assert(property, { numRuns: 300 });
+});
+
 tls("takes a hello up to the limit and refuses what is larger without waiting for it", () => {
   const padded = (length: number) =>
     whole(hello([...extension(21, new Array<number>(length).fill(0)), ...NAMED]));

@@ -110,10 +110,14 @@ export class Peer {
     child.on("exit", () => wake());
     return {
       line: async () => {
+        let late = false;
+        const timer = setTimeout(() => ((late = true), wake()), LINE_MS_MAX);
         while (lines.length === 0) {
           if (child.exitCode !== null) throw new Error(`peer script ended: ${child.exitCode}`);
+          if (late) throw new Error(`expected a line of the peer within ${LINE_MS_MAX} ms`);
           await new Promise<void>((resolve) => (wake = resolve));
         }
+        clearTimeout(timer);
         return lines.shift()!;
       },
     };
@@ -125,6 +129,7 @@ export class Peer {
   }
 }
 
+const LINE_MS_MAX = 20_000;
 const ORPHAN_GUARD = `process.stdin.on("end", () => process.exit(1)).resume(); process.stdin.unref();\n`;
 
 /** Resolves when `condition` holds; fails after `ms` with `what`. */

@@ -16,3 +16,9 @@ export async function until(what: string, condition: () => boolean): Promise<voi
 export async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i += 1) await turn();
 }
+
+/** Keeps the loop alive as a node's link would: sockets and their timers do not. Call the result. */
+export function holdLoop(): () => void {
+  const timer = setInterval(() => undefined, 60_000);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,91 @@
+/**
+ * What takes migrated connections on a backend: a Node server, an upstream, a listener; and the table
+ * of those. The node asks `accepts` before it acknowledges a blob and calls `accept` with the
+ * connection. Must not know how a connection came here.
+ */
+import type { Connection, ConnectionAddress } from "../node/connection.ts";
+import { BatonError } from "../errors.ts";
+
+/** How the connections of an application ended when it was closed. */
+export interface CloseReport {
+  /** Ended by themselves within the limit. */
+  readonly ended: number;
+  /** Reset because the limit was over. */
+  readonly aborted: number;
+}
+
+export interface Application {
+  /** Would a connection to this service address be taken now? */
+  accepts(local: ConnectionAddress): boolean;
+  /** Takes a connection; never throws, never waits. */
+  accept(connection: Connection): void;
+  readonly connections: number;
+  /** Takes no more, lets those it has finish, resets what is left after `limitMs`. */
+  close(limitMs: number): Promise<CloseReport>;
+}
+
+export interface ApplicationOptions {
+  /** Only connections to these ports of a service address; to any without it. */
+  readonly ports?: readonly number[] | undefined;
+}
+
+/** The applications of one backend. A connection goes to the first that names its port, then to any. */
+export class Applications implements Application {
+  readonly #entries: { readonly application: Application; readonly ports: ReadonlySet<number> }[] =
+    [];
+  #closing = false;
+
+  add<T extends Application>(application: T, options: ApplicationOptions = {}): T {
+    if (this.#closing) {
+      throw new BatonError("ERR_BATON_CLOSED", "backend: expected an open one, got a closed one");
+    }
+    this.#entries.push({ application, ports: portSet(options.ports) });
+    return application;
+  }
+
+  /** Later connections go elsewhere; those it has stay with it. */
+  remove(application: Application): void {
+    const index = this.#entries.findIndex((entry) => entry.application === application);
+    if (index >= 0) this.#entries.splice(index, 1);
+  }
+
+  get connections(): number {
+    return this.#entries.reduce((sum, entry) => sum + entry.application.connections, 0);
+  }
+
+  accepts(local: ConnectionAddress): boolean {
+    return this.#find(local) !== undefined;
+  }
+
+  accept(connection: Connection): void {
+    const application = this.#find(connection.local);
+    // Between the node's question and now the last application may have gone: nobody will answer.
+    if (application) application.accept(connection);
+    else connection.abort();
+  }
+
+  async close(limitMs: number): Promise<CloseReport> {
+    this.#closing = true;
+    const closing = this.#entries.map((entry) => entry.application.close(limitMs));
+    const reports = await Promise.all(closing);
+    return {
+      ended: reports.reduce((sum, report) => sum + report.ended, 0),
+      aborted: reports.reduce((sum, report) => sum + report.aborted, 0),
+    };
+  }
+
+  #find(local: ConnectionAddress): Application | undefined {
+    if (this.#closing) return undefined;
+    const ready = this.#entries.filter((entry) => entry.application.accepts(local));
+    const named = ready.find((entry) => entry.ports.has(local.port));
+    return (named ?? ready.find((entry) => entry.ports.size === 0))?.application;
+  }
+}
+
+function portSet(ports: readonly number[] | undefined): ReadonlySet<number> {
+  for (const port of ports ?? []) {
+    if (Number.isInteger(port) && port >= 1 && port <= 65_535) continue;
+    throw new BatonError("ERR_BATON_ATTACH", `ports: expected 1 to 65535, got ${String(port)}`);
+  }
+  return new Set(ports);
+}
