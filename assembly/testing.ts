@@ -1,4 +1,7 @@
 /** Entry of the test builds: the ABI and the internals that unit tests reach. Never shipped. */
+import { hashPair } from "./flow/hash";
+import { tableRemove } from "./flow/table";
+
 export * from "./index";
 
 // wire
@@ -96,6 +99,15 @@ export {
   tableCapacity,
 } from "./flow/table";
 export { EXPIRY_SIZE, expiryReserve, expiryPush, expiryOldestUs, expiryPop } from "./flow/expiry";
+
+/** tableRemove for entries whose key is two words, hashed by hashPair. */
+export function tableRemoveByPair(tablePtr: usize, entry: usize): void {
+  tableRemove(tablePtr, entry, hashOfPair);
+}
+
+function hashOfPair(entry: usize): u32 {
+  return hashPair(load<u32>(entry), load<u32>(entry, 4));
+}
 
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
