@@ -109,6 +109,9 @@ function hashOfPair(entry: usize): u32 {
   return hashPair(load<u32>(entry), load<u32>(entry, 4));
 }
 
+// encap
+export { holdBytes } from "./encap/hold";
+
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
 export { chunkReserve, chunksUsed, chunksFree, CHUNK_SIZE } from "./tcp/chunk";
