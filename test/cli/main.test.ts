@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -145,6 +147,28 @@ cli("shows the stack only with --verbose", async () => {
 cli("does not lose an error that nobody waits for", async () => {
   const late = await backend("late");
   assert.equal([late.status, late.stderr], [1, "baton: internal error: TypeError: nobody waits\n"]);
+});
+
+cli("writes a key that only its owner can read, and never replaces a file", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "baton-keygen-"));
+  try {
+    const path = join(folder, "cluster.key");
+    const made = await run(MAIN, "keygen", path);
+    assert.equal([made.status, made.stdout, made.stderr], [0, `wrote ${path}\n`, ""]);
+    assert.is(statSync(path).mode & 0o777, 0o600);
+    const key = readFileSync(path, "utf8");
+    assert.match(key, /^[0-9a-f]{64}\n$/);
+    const again = await run(MAIN, "keygen", path);
+    assert.equal([again.status, again.stdout], [1, ""]);
+    assert.is(again.stderr, `baton: ${path}: expected a new file, got EEXIST\n`);
+    assert.is(readFileSync(path, "utf8"), key);
+    const shown = await run(MAIN, "keygen", "-");
+    assert.is(shown.status, 0);
+    assert.match(shown.stdout, /^[0-9a-f]{64}\n$/);
+    assert.is.not(shown.stdout, key);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 cli("goes on when nobody reads its output any more", async () => {
