@@ -47,6 +47,8 @@ export interface TransportCounters {
   chunksDuplicate: number;
   /** Chunks without a place: reassembly memory is used up. Their sender waits and sends them again. */
   reassemblyRefused: number;
+  /** Reassembly memory now in use, of all peers: a level, not a count. */
+  reassemblyBytes: number;
   /** Chunks of a message too far ahead; no correct sender sends one. */
   spanRefused: number;
   timeouts: number;
@@ -91,6 +93,7 @@ export function createCounters(): TransportCounters {
     chunksIn: 0,
     chunksDuplicate: 0,
     reassemblyRefused: 0,
+    reassemblyBytes: 0,
     spanRefused: 0,
     timeouts: 0,
     windowProbes: 0,

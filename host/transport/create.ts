@@ -88,7 +88,7 @@ class DatagramTransport implements Transport {
       random,
       limits: this.limits,
       counters: this.counters,
-      pool: new ReassemblyPool(this.limits.reassemblyBytesMax),
+      pool: new ReassemblyPool(this.limits.reassemblyBytesMax, this.counters),
       writer: new Writer(),
       id: options.id,
       idBytes: fromHex(options.id),

@@ -13,24 +13,25 @@ import type { Writer } from "./writer.ts";
 /** Reassembly memory of all peers. */
 export class ReassemblyPool {
   private readonly limitBytes: number;
-  private usedBytes = 0;
+  private readonly counters: TransportCounters;
   /** Those that were refused, to be told when there is room again. */
   private waiting = new Set<() => void>();
 
-  constructor(limitBytes: number) {
+  constructor(limitBytes: number, counters: TransportCounters) {
     this.limitBytes = limitBytes;
+    this.counters = counters;
   }
 
   get freeBytes(): number {
-    return this.limitBytes - this.usedBytes;
+    return this.limitBytes - this.counters.reassemblyBytes;
   }
 
   take(bytes: number): void {
-    this.usedBytes += bytes;
+    this.counters.reassemblyBytes += bytes;
   }
 
   giveBack(bytes: number): void {
-    this.usedBytes -= bytes;
+    this.counters.reassemblyBytes -= bytes;
     if (bytes === 0 || this.waiting.size === 0) return;
     const waiting = this.waiting;
     this.waiting = new Set();

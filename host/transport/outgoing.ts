@@ -91,6 +91,7 @@ export class Outgoing {
     };
     for (let next = this.small.shift(); next; next = this.small.shift()) add(next);
     this.gate.takeAll().forEach(add);
+    this.active.forEach(add);
     all.push(...this.refused);
     for (const message of all) message.isFinished = true;
     return all;
