@@ -13,6 +13,8 @@ import { Err } from "./errors";
 import {
   BATCH_MAX,
   Descriptor,
+  EVENT,
+  INFO,
   MAP_INFO,
   MapAction,
   Mode,
@@ -21,6 +23,7 @@ import {
   Parameters,
   RecordState,
   SLOT_PACKET_LARGE,
+  SPAN,
   TUPLE,
   Tuple,
   layoutBegin,
@@ -38,6 +41,12 @@ import * as records from "./encap/records";
 import * as resets from "./encap/reset";
 import * as services from "./encap/services";
 import { hashInit } from "./flow/hash";
+import { infoWrite } from "./tcp/info";
+import * as migrate from "./tcp/migrate";
+import * as listeners from "./tcp/service";
+import * as socket from "./tcp/socket";
+import { Tcb, tcbByHandle, tcbCheck } from "./tcp/tcb";
+import * as tcp from "./tcp/tcp";
 
 export { Err } from "./errors";
 export { Counter } from "./counters";
@@ -60,7 +69,14 @@ export {
   Mode,
   RecordState,
   State,
+  EventType,
+  EventOff,
+  EVENT_SIZE,
+  InfoOff,
+  INFO_SIZE,
+  Option,
 } from "./layout";
+export { Flag } from "./tcp/tcb";
 
 /** Smallest slot: room for the smallest packet that every IPv6 link carries. */
 const SLOT_BYTES_MIN: u32 = 1280;
@@ -84,6 +100,18 @@ export function parametersPtr(): usize {
 
 export function tuplePtr(): usize {
   return TUPLE;
+}
+
+export function spanPtr(): usize {
+  return SPAN;
+}
+
+export function eventPtr(): usize {
+  return EVENT;
+}
+
+export function infoPtr(): usize {
+  return INFO;
 }
 
 export function mapInfoPtr(): usize {
@@ -117,9 +145,11 @@ export function init(nowUs: f64): i32 {
   hold.holdReserve(p.earlyBytesMax, p.earlyFlowsMax);
   flows.flowsReserve(p.slotBytes);
   resets.resetReserve();
+  tcp.tcpReserve(nowUs);
   const grown = layoutEnd();
   if (grown < 0) return grown;
   hashInit(PARAMETERS + ParameterOff.HASH_SECRET);
+  tcp.tcpInit(nowUs);
   batch.batchInit();
   clockUs = nowUs;
   ready = true;
@@ -134,7 +164,8 @@ function parametersFit(p: Parameters): bool {
     p.mappings6Max <= MAPPINGS_MAX &&
     p.recordsMax <= RECORDS_MAX &&
     p.earlyBytesMax <= HOLD_BYTES_MAX &&
-    p.earlyFlowsMax <= HOLD_FLOWS_MAX
+    p.earlyFlowsMax <= HOLD_FLOWS_MAX &&
+    tcp.tcpFits()
   );
 }
 
@@ -161,12 +192,18 @@ export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, fla
   if (!ready) return Err.STATE;
   if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   if (port == 0 || port > 0xffff || mss > 0xffff) return Err.ARGUMENT;
-  return services.serviceAdd(family, addrPtr, port, mss, flags);
+  const service = services.serviceAdd(family, addrPtr, port, mss, flags);
+  if (service >= 0 && (flags & services.ServiceFlag.LISTEN) != 0) {
+    listeners.listenerOpen(<u32>service, family, addrPtr, port, mss);
+  }
+  return service;
 }
 
 export function serviceRemove(service: u32): i32 {
   if (!ready) return Err.STATE;
-  return service < SERVICES_MAX ? services.serviceRemove(service) : Err.ARGUMENT;
+  if (service >= SERVICES_MAX) return Err.ARGUMENT;
+  listeners.listenerClose(service);
+  return services.serviceRemove(service);
 }
 
 /** Mode: what to do with packets of connections that nobody here knows. */
@@ -258,7 +295,10 @@ export function rxUnwrap(index: u32): i32 {
 export function pollTransmit(nowUs: f64): i32 {
   if (!ready) return Err.STATE;
   if (!tell(nowUs)) return Err.ARGUMENT;
-  return <i32>resets.resetTransmit();
+  const filled = resets.resetTransmit();
+  if (filled != 0) return <i32>filled;
+  for (let index: u32 = 0; index < BATCH_MAX; index++) batch.txReset(index);
+  return <i32>tcp.tcpTransmit(batch.txBatch(), BATCH_MAX, nowUs);
 }
 
 export function pollHandback(nowUs: f64): i32 {
@@ -268,13 +308,132 @@ export function pollHandback(nowUs: f64): i32 {
 }
 
 export function nextTimeoutUs(): f64 {
-  return ready ? flows.flowsNextUs() : Infinity;
+  return ready ? min<f64>(flows.flowsNextUs(), tcp.tcpNextTimeout()) : Infinity;
 }
 
 export function handleTimeout(nowUs: f64): i32 {
   if (!ready) return Err.STATE;
   if (!tell(nowUs)) return Err.ARGUMENT;
   flows.flowsTimeout(nowUs);
+  tcp.tcpTimeout(nowUs);
+  return Err.OK;
+}
+
+// ---- connections of the own stack, by handle
+
+/** Writes one event to eventPtr; 0 when there is none. */
+export function pollEvent(): i32 {
+  if (!ready) return Err.STATE;
+  return socket.socketPollEvent(EVENT) ? 1 : 0;
+}
+
+/** Active open with the tuple at tuplePtr; localPort 0 takes an ephemeral one and writes it back. */
+export function connect(nowUs: f64): i32 {
+  if (!ready) return Err.STATE;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  return socket.socketConnect(TUPLE, <u64>nowUs);
+}
+
+/** State of a connection. */
+export function connectionState(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  return ptr == 0 ? Err.HANDLE : <i32>changetype<Tcb>(ptr).state;
+}
+
+/** Writes Info to infoPtr. */
+export function connectionInfo(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  if (ptr == 0) return Err.HANDLE;
+  infoWrite(ptr, INFO);
+  return Err.OK;
+}
+
+/** Two opaque numbers that RELEASED and HANDBACK report: the flow that names this connection. */
+export function connectionOwner(handle: u32, peer: u32, flow: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  if (ptr == 0) return Err.HANDLE;
+  const tcb = changetype<Tcb>(ptr);
+  tcb.ownerPeer = peer;
+  tcb.ownerFlow = flow;
+  return Err.OK;
+}
+
+/** Span of received bytes `offset` beyond the first unread one: the contiguous part. */
+export function readable(handle: u32, offset: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  return ptr == 0 ? Err.HANDLE : socket.socketReadable(ptr, offset, SPAN);
+}
+
+export function consume(handle: u32, count: u32, nowUs: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  if (err < 0) return err;
+  return tell(nowUs) ? socket.socketConsume(ptr, count, <u64>nowUs) : Err.ARGUMENT;
+}
+
+/** Span of free send buffer; 0: full. */
+export function reserve(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  return err < 0 ? err : socket.socketReserve(ptr, SPAN);
+}
+
+export function commit(handle: u32, count: u32, nowUs: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  if (err < 0) return err;
+  return tell(nowUs) ? socket.socketCommit(ptr, count) : Err.ARGUMENT;
+}
+
+export function shutdown(handle: u32, nowUs: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  if (err < 0) return err;
+  return tell(nowUs) ? socket.socketShutdown(ptr) : Err.ARGUMENT;
+}
+
+/** RST; the handle is gone. */
+export function abort(handle: u32, nowUs: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  if (err < 0) return err;
+  if (!tell(nowUs)) return Err.ARGUMENT;
+  socket.socketAbort(ptr);
+  return Err.OK;
+}
+
+/** The application lets go: unread bytes mean RST, else a FIN follows what was written. */
+export function release(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  if (err < 0) return err;
+  socket.socketRelease(ptr, <u64>clockUs);
+  return Err.OK;
+}
+
+/** One setting: enum Option. */
+export function setOption(handle: u32, option: u32, value: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  const err = tcbCheck(ptr);
+  return err < 0 ? err : socket.socketOption(ptr, option, value, <u64>clockUs);
+}
+
+export function freeze(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  return ptr == 0 ? Err.HANDLE : migrate.migrateFreeze(ptr);
+}
+
+export function thaw(handle: u32, nowUs: f64): i32 {
+  const ptr = tcbByHandle(handle);
+  if (ptr == 0) return Err.HANDLE;
+  return tell(nowUs) ? migrate.migrateThaw(ptr, <u64>nowUs) : Err.ARGUMENT;
+}
+
+/** Drops the connection silently. */
+export function discard(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  if (ptr == 0) return Err.HANDLE;
+  migrate.migrateDiscard(ptr);
   return Err.OK;
 }
 

@@ -127,4 +127,4 @@ export {
   queueClear,
   queueTrim,
 } from "./tcp/buffer";
-export { layoutBegin, layoutEnd, reserve } from "./layout";
+export { layoutBegin, layoutEnd, reserve as layoutReserve } from "./layout";

@@ -2,17 +2,20 @@
  * The one place where encap/ calls tcp/. A packet given to it is checked (ipCheck, tcpCheck) and carries
  * the connection's own addresses.
  */
-import { Verdict } from "../layout";
+import { icmpArrives } from "../tcp/pathmtu";
+import { tcpInput, tcpRefuse } from "../tcp/tcp";
 
 /** What the stack makes of a packet: a Verdict. */
 export function stackInput(descriptorPtr: usize, nowUs: f64): u32 {
-  return Verdict.UNMAPPED;
+  return <u32>tcpInput(descriptorPtr, nowUs);
 }
 
 /** Queues the RST of RFC 9293 3.10.7.1, rate limited by the stack. */
-export function stackRefuse(descriptorPtr: usize, nowUs: f64): void {}
+export function stackRefuse(descriptorPtr: usize, nowUs: f64): void {
+  tcpRefuse(descriptorPtr, nowUs);
+}
 
 /** An ICMP error about a connection of the stack; icmpCheck left it in ICMP_ERROR. True: it had one. */
 export function stackIcmp(tuplePtr: usize, nowUs: f64): bool {
-  return false;
+  return icmpArrives(tuplePtr);
 }

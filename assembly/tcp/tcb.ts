@@ -124,7 +124,7 @@ export class Tcb {
   optionPad: u16;
   /** Bytes received since the last ACK was sent. */
   unackedBytes: u32;
-  /** When data last came: quick-ACK is entered again after a long pause, keep-alive counts from here. */
+  /** When an acceptable segment last came: keep-alive counts from here. */
   rcvLastUs: u64;
 
   // ---- buffers; Queue of buffer.ts, twice
@@ -258,8 +258,8 @@ export class Tcb {
   hystartSamples: u8;
   hystartCssRounds: u8;
   hystartPad: u16;
-  /** Pacing: bytes a second, 0: off. */
-  pacingRate: u32;
+  /** SND.NXT at which flightMax is taken anew. */
+  flightMaxSeq: u32;
 
   // ---- timers
   timer0: u64;
@@ -508,9 +508,4 @@ export function tcbByHandle(handle: u32): usize {
 export function tcbCheck(ptr: usize): i32 {
   if (ptr == 0) return Err.HANDLE;
   return (changetype<Tcb>(ptr).flags & Flag.FROZEN) != 0 ? Err.FROZEN : Err.OK;
-}
-
-/** Deadline of one timer, 0: not set. */
-export function timerGet(ptr: usize, timer: u32): u64 {
-  return load<u64>(ptr + ((<usize>timer) << 3), offsetof<Tcb>("timer0"));
 }

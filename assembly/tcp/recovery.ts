@@ -1,0 +1,383 @@
+/**
+ * What is lost and how recovery goes: RACK-TLP decides, PRR paces, Eifel and D-SACK undo. Knows the
+ * scoreboard and the phases; must not know packets. RFC 8985 (section numbers below), 9937, 6298 5.4-5.7,
+ * 6582 (peers without SACK), 3522 and 4015 (undo).
+ *
+ *   OPEN --loss--> RECOVERY --SND.UNA >= recoverSeq--> OPEN
+ *   OPEN, RECOVERY --RTO--> LOSS --SND.UNA >= recoverSeq--> OPEN
+ */
+import { Counter, count } from "../counters";
+import { seqGe, seqGt, seqLt } from "../wire/seq";
+import { OptionBit } from "../wire/options";
+import { congestionAcked, congestionReduce, congestionSample } from "./congestion";
+import {
+  flightDelivered,
+  flightLose,
+  flightPipe,
+  flightRackEndSeq,
+  flightRackEver,
+  flightRackXmitUs,
+  flightRacked,
+  flightRenege,
+  flightReordered,
+  flightSampleXmitUs,
+  flightSampled,
+  flightSplit,
+  flightUnlose,
+} from "./flight";
+import { outAdd } from "./list";
+import { Mark, nodeAt } from "./node";
+import { rttSample } from "./rtt";
+import { segment, segmentHasTimestamps } from "./segment";
+import { Flag, Tcb, Timer } from "./tcb";
+import { timerClear, timerGet, timerSet } from "./timer";
+
+export enum Phase {
+  OPEN = 0,
+  RECOVERY = 1,
+  LOSS = 2,
+}
+
+const DUP_THRESHOLD: u32 = 3;
+/** RACK.reo_wnd_mult starts at a quarter of the smallest round trip; persists 16 recoveries (8985 6.2). */
+const REO_MULT_MAX: u32 = 16;
+const REO_PERSIST: u32 = 16;
+/** TLP: worst-case delayed ACK, and the probe's timeout before any sample (8985 7.2). */
+const WORST_DELAYED_ACK_US: u64 = 200_000;
+const PROBE_US_INITIAL: u64 = 1_000_000;
+const PROBE_US_MIN: u64 = 2_000;
+
+/**
+ * The scoreboard took an ACK: samples, verdicts, window, timers.
+ * @param advanced  SND.UNA moved
+ * @param dsack     the ACK reports a duplicate
+ * @param priorPipe pipe before the ACK
+ */
+export function recoveryAck(
+  ptr: usize,
+  advanced: bool,
+  dsack: bool,
+  priorPipe: u32,
+  now: u64,
+): void {
+  const tcb = changetype<Tcb>(ptr);
+  sample(ptr, advanced, now);
+  rackUpdate(ptr, now);
+  if (dsack) rackDsack(tcb);
+  tailProbeAcked(ptr, advanced, dsack);
+  if (advanced) undoByTimestamp(ptr);
+  if (tcb.phase != Phase.OPEN && seqGe(tcb.sndUna, tcb.recoverSeq)) leave(tcb);
+  const lostBefore = tcb.lostBytes;
+  rackDetect(ptr, now);
+  if (tcb.lostBytes != 0 && tcb.phase == Phase.OPEN) enter(ptr);
+  if (tcb.phase == Phase.RECOVERY) {
+    reduceProportionally(ptr, advanced && tcb.lostBytes <= lostBefore);
+  } else {
+    congestionAcked(ptr, flightDelivered(), isLimited(ptr, priorPipe), now);
+  }
+  if (tcb.flightLost != 0) outAdd(ptr);
+  recoveryProbe(ptr, now);
+}
+
+/** Sets the timer of the tail loss probe where 8985 7.2 wants one; RACK's own timer has precedence. */
+export function recoveryProbe(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.sackedBytes != 0 && timerGet(ptr, Timer.RACK) != 0) return;
+  if (
+    tcb.flightHead == 0 ||
+    tcb.phase != Phase.OPEN ||
+    tcb.sackedBytes != 0 ||
+    (tcb.flags & (Flag.TLP_OUT | Flag.SACK)) != Flag.SACK
+  ) {
+    timerClear(ptr, Timer.RACK);
+    return;
+  }
+  let wait = PROBE_US_INITIAL;
+  if (tcb.srttUs != 0) {
+    wait = max<u64>((<u64>tcb.srttUs) << 1, PROBE_US_MIN);
+    if (tcb.sndNxt - tcb.sndUna <= <u32>tcb.sndMss) wait += WORST_DELAYED_ACK_US;
+  }
+  const rto = timerGet(ptr, Timer.RTO);
+  if (rto != 0 && rto <= now + wait) timerClear(ptr, Timer.RACK);
+  else timerSet(ptr, Timer.RACK, now + wait);
+}
+
+/** Timer.RACK fired: the reordering window is over, or the tail must be probed. */
+export function recoveryTimer(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.flightHead == 0) return;
+  if (tcb.sackedBytes != 0) {
+    rackDetect(ptr, now);
+    if (tcb.lostBytes == 0) return;
+    if (tcb.phase == Phase.OPEN) enter(ptr);
+    if (tcb.phase == Phase.RECOVERY) {
+      tcb.cwnd = max<u32>(tcb.cwnd, flightPipe(ptr) + <u32>tcb.sndMss);
+    }
+  } else {
+    if (tcb.phase != Phase.OPEN || (tcb.flags & Flag.TLP_OUT) != 0) return;
+    tcb.flags |= Flag.TLP_DUE;
+  }
+  outAdd(ptr);
+}
+
+/** A duplicate ACK without SACK information (RFC 5681 3.2, 6582): the peer got something beyond a hole. */
+export function recoveryDuplicate(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.flightHead == 0) return;
+  if (<u32>tcb.dupAcks < 255) tcb.dupAcks = <u8>(<u32>tcb.dupAcks + 1);
+  if (tcb.phase == Phase.RECOVERY) {
+    tcb.cwnd += <u32>tcb.sndMss; // one segment has left the network
+    outAdd(ptr);
+  } else if (tcb.phase == Phase.OPEN && <u32>tcb.dupAcks == DUP_THRESHOLD) {
+    loseHead(ptr);
+    enter(ptr);
+    tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * <u32>tcb.sndMss;
+    tcb.flags |= Flag.FORCE_ONE;
+    outAdd(ptr);
+  }
+}
+
+/** A partial ACK in recovery without SACK: the next hole is at the new front (RFC 6582 3.2 step 3). */
+export function recoveryPartial(ptr: usize, acked: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase != Phase.RECOVERY || tcb.flightHead == 0) return;
+  loseHead(ptr);
+  tcb.cwnd = max<u32>(tcb.cwnd - min<u32>(acked, tcb.cwnd), <u32>tcb.sndMss) + <u32>tcb.sndMss;
+  tcb.flags |= Flag.FORCE_ONE;
+  outAdd(ptr);
+}
+
+/** The retransmission timer fired with data outstanding (RFC 6298 5.4, 5681 3.1, 8985 6.3). */
+export function recoveryTimeout(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.OPEN) {
+    remember(ptr);
+    congestionReduce(ptr);
+  }
+  tcb.phase = <u8>Phase.LOSS;
+  tcb.recoverSeq = tcb.sndNxt;
+  tcb.dupAcks = 0;
+  tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
+  if ((nodeAt(tcb.flightHead).marks & Mark.SACKED) != 0) flightRenege(ptr);
+  let index = tcb.flightHead;
+  while (index != 0) {
+    const next = nodeAt(index).next;
+    flightLose(ptr, index);
+    index = next;
+  }
+  tcb.cwnd = flightPipe(ptr) + <u32>tcb.sndMss;
+  tcb.flags |= Flag.FORCE_ONE;
+  timerClear(ptr, Timer.RACK);
+}
+
+/** `bytes` were sent again, with this TSval: what an undo needs to know. */
+export function recoveryResent(ptr: usize, bytes: u32, tsVal: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.RECOVERY) tcb.prrOut += bytes;
+  tcb.undoBytes += bytes;
+  if (tcb.undoTsval == 0) tcb.undoTsval = tsVal == 0 ? 1 : tsVal;
+}
+
+/** A D-SACK says that `bytes` which were sent again had arrived before. */
+export function recoveryDuplicateBytes(ptr: usize, bytes: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.undoCwnd == 0) return;
+  tcb.undoBytes = bytes < tcb.undoBytes ? tcb.undoBytes - bytes : 0;
+  if (tcb.undoBytes == 0) undo(ptr);
+}
+
+function sample(ptr: usize, advanced: bool, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (flightSampled()) {
+    const rtt = <u32>now - flightSampleXmitUs();
+    rttSample(ptr, rtt, now);
+    congestionSample(ptr, rtt);
+    return;
+  }
+  // Only data that was sent more than once: the echoed timestamp says which copy (RFC 7323 4.3).
+  if (!advanced || flightDelivered() == 0 || (tcb.flags & Flag.TIMESTAMPS) == 0) return;
+  if (!segmentHasTimestamps() || segment().tsEcr == 0) return;
+  const ticks = <u32>(now / 1000) + tcb.tsOffset - segment().tsEcr;
+  if (ticks < 120_000) rttSample(ptr, max<u32>(ticks * 1000, 1000), now);
+}
+
+/** 8985 6.2 steps 2 and 3. */
+function rackUpdate(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (flightReordered()) tcb.flags |= Flag.REORDERED;
+  if (!flightRacked()) return;
+  const xmitUs = flightRackXmitUs();
+  const rtt = <u32>now - xmitUs;
+  if (flightRackEver()) {
+    // An ACK of the first copy must not be taken for one of the second.
+    if (rtt < tcb.rttMinUs) return;
+    if ((tcb.flags & Flag.TIMESTAMPS) != 0 && segmentHasTimestamps() && segment().tsEcr != 0) {
+      const sentMs = <u32>((now - <u64>rtt) / 1000) + tcb.tsOffset;
+      if (seqLt(segment().tsEcr, sentMs)) return;
+    }
+  }
+  tcb.rackRttUs = max<u32>(rtt, 1);
+  const later = <i32>(xmitUs - tcb.rackXmitUs);
+  if (later > 0 || (later == 0 && seqLt(tcb.rackEndSeq, flightRackEndSeq()))) {
+    tcb.rackXmitUs = xmitUs;
+    tcb.rackEndSeq = flightRackEndSeq();
+  }
+}
+
+/** 8985 6.2 step 4: a duplicate means that the window for reordering was too small. */
+function rackDsack(tcb: Tcb): void {
+  if (seqLt(tcb.sndUna, tcb.rackDsackSeq) && tcb.rackReoMult != 0) return; // once a round trip
+  tcb.rackDsackSeq = tcb.sndNxt;
+  tcb.rackReoMult = <u8>min<u32>(max<u32>(<u32>tcb.rackReoMult, 1) + 1, REO_MULT_MAX);
+  tcb.rackReoPersist = <u8>REO_PERSIST;
+}
+
+/** 8985 6.2 step 4: RACK_update_reo_wnd. */
+function reorderWindowUs(tcb: Tcb): u32 {
+  if ((tcb.flags & Flag.REORDERED) == 0) {
+    if (tcb.phase != Phase.OPEN) return 0;
+    if (DUP_THRESHOLD * <u32>tcb.sndMss <= tcb.sackedBytes) return 0;
+  }
+  const mult = <u64>max<u32>(<u32>tcb.rackReoMult, 1);
+  return <u32>min<u64>((mult * <u64>tcb.rttMinUs) >> 2, <u64>tcb.srttUs);
+}
+
+/** 8985 6.2 step 5, oldest transmission first; stops at the first that may still be on its way. */
+function rackDetect(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.rackRttUs == 0 || (tcb.flags & Flag.SACK) == 0) return;
+  const patience = tcb.rackRttUs + reorderWindowUs(tcb);
+  let index = tcb.flightOld;
+  while (index != 0) {
+    const node = nodeAt(index);
+    const later = <i32>(node.xmitUs - tcb.rackXmitUs);
+    if (later > 0 || (later == 0 && !seqLt(node.end, tcb.rackEndSeq))) return;
+    const remaining = <i32>(node.xmitUs + patience - <u32>now);
+    if (remaining > 0) {
+      timerSet(ptr, Timer.RACK, now + <u64>remaining);
+      return;
+    }
+    const next = node.newer;
+    flightLose(ptr, index);
+    index = next;
+  }
+}
+
+/** Loss in OPEN: fast recovery begins. */
+function enter(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  remember(ptr);
+  tcb.prrFlight = max<u32>(tcb.sndNxt - tcb.sndUna - tcb.sackedBytes + flightDelivered(), 1);
+  tcb.prrDelivered = 0;
+  tcb.prrOut = 0;
+  congestionReduce(ptr);
+  tcb.phase = <u8>Phase.RECOVERY;
+  tcb.recoverSeq = tcb.sndNxt;
+  tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
+  count(Counter.TCP_RECOVERIES);
+}
+
+function remember(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.undoSeq = tcb.sndUna;
+  tcb.undoCwnd = tcb.cwnd;
+  tcb.undoSsthresh = tcb.ssthresh;
+  tcb.undoBytes = 0;
+  tcb.undoTsval = 0;
+}
+
+function leave(tcb: Tcb): void {
+  if (tcb.phase == Phase.RECOVERY) {
+    tcb.cwnd = max<u32>(tcb.ssthresh, <u32>tcb.sndMss);
+    if (tcb.rackReoPersist != 0) {
+      tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
+      if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
+    }
+  }
+  tcb.phase = <u8>Phase.OPEN;
+  tcb.dupAcks = 0;
+  tcb.cwndAcked = 0;
+}
+
+/** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
+function reduceProportionally(ptr: usize, safe: bool): void {
+  const tcb = changetype<Tcb>(ptr);
+  if ((tcb.flags & Flag.SACK) == 0) return; // recoveryDuplicate and recoveryPartial steer
+  const delivered = flightDelivered();
+  const pipe = flightPipe(ptr);
+  const mss = <u32>tcb.sndMss;
+  tcb.prrDelivered += delivered;
+  let send: i64 = 0;
+  if (tcb.ssthresh < pipe) {
+    const share =
+      (<u64>tcb.prrDelivered * <u64>tcb.ssthresh + <u64>tcb.prrFlight - 1) / <u64>tcb.prrFlight;
+    send = <i64>share - <i64>tcb.prrOut;
+  } else {
+    let limit = max<i64>(<i64>tcb.prrDelivered - <i64>tcb.prrOut, <i64>delivered);
+    if (safe) limit += <i64>mss;
+    send = min<i64>(<i64>(tcb.ssthresh - pipe), limit);
+  }
+  if (tcb.prrOut == 0) send = max<i64>(send, <i64>mss); // the fast retransmit itself
+  tcb.cwnd = pipe + <u32>max<i64>(send, 0);
+}
+
+/** 8985 7.4.2: the ACKs after a loss probe tell whether something was lost before it. */
+function tailProbeAcked(ptr: usize, advanced: bool, dsack: bool): void {
+  const tcb = changetype<Tcb>(ptr);
+  const seg = segment();
+  if ((tcb.flags & Flag.TLP_OUT) == 0 || seqLt(seg.ack, tcb.tlpEndSeq)) return;
+  if (tcb.tlpIsRetrans == 0 || dsack) {
+    tcb.flags &= ~(<u32>Flag.TLP_OUT);
+  } else if (seqGt(seg.ack, tcb.tlpEndSeq)) {
+    tcb.flags &= ~(<u32>Flag.TLP_OUT);
+    congestionReduce(ptr); // the probe repaired a loss, which must not go unanswered
+    tcb.cwnd = min<u32>(tcb.cwnd, tcb.ssthresh);
+  } else if (!advanced && (seg.present & OptionBit.SACK) == 0) {
+    tcb.flags &= ~(<u32>Flag.TLP_OUT); // both copies arrived
+  }
+}
+
+/** Eifel detection: the ACK echoes a segment older than the first retransmission of the episode. */
+function undoByTimestamp(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.OPEN || tcb.undoCwnd == 0 || tcb.undoTsval == 0) return;
+  if ((tcb.flags & Flag.TIMESTAMPS) == 0 || !segmentHasTimestamps()) return;
+  const tsEcr = segment().tsEcr;
+  if (tsEcr != 0 && seqLt(tsEcr, tcb.undoTsval)) undo(ptr);
+}
+
+function undo(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.cwnd = max<u32>(tcb.cwnd, tcb.undoCwnd);
+  tcb.ssthresh = max<u32>(tcb.ssthresh, tcb.undoSsthresh);
+  if (tcb.cubicWMax < tcb.undoCwnd) tcb.cubicWMax = tcb.undoCwnd;
+  tcb.undoCwnd = 0;
+  tcb.undoTsval = 0;
+  tcb.rtoCount = 0;
+  flightUnlose(ptr);
+  tcb.phase = <u8>Phase.OPEN;
+  tcb.dupAcks = 0;
+  count(Counter.TCP_UNDONE);
+}
+
+/** Deems the first segment of the flight lost. */
+function loseHead(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  const index = tcb.flightHead;
+  const node = nodeAt(index);
+  const mss = <u32>tcb.sndMss;
+  if (mss < node.end - node.start) flightSplit(ptr, index, node.start + mss);
+  flightLose(ptr, index);
+}
+
+/** Whether cwnd was what held the sender back: RFC 7661, Linux's tcp_is_cwnd_limited. */
+function isLimited(ptr: usize, priorPipe: u32): bool {
+  const tcb = changetype<Tcb>(ptr);
+  const used = max<u32>(tcb.flightMax, priorPipe);
+  if (seqGe(tcb.sndUna, tcb.flightMaxSeq)) {
+    tcb.flightMax = flightPipe(ptr);
+    tcb.flightMaxSeq = tcb.sndNxt;
+  }
+  if (tcb.cwnd < tcb.ssthresh) return tcb.cwnd >> 1 < used;
+  return tcb.cwnd <= used + <u32>tcb.sndMss;
+}

@@ -1,0 +1,36 @@
+/**
+ * Deadlines of one connection: a small table in the block, the earliest of which the wheel watches. Knows
+ * when; must not know what a timer does.
+ */
+import { Flag, TIMER_COUNT, Tcb } from "./tcb";
+import { wheelArm, wheelDisarm } from "./wheel";
+
+/** Sets a deadline, replacing an earlier setting of the same timer. */
+export function timerSet(ptr: usize, timer: u32, whenUs: u64): void {
+  store<u64>(ptr + ((<usize>timer) << 3), whenUs, offsetof<Tcb>("timer0"));
+  if ((changetype<Tcb>(ptr).flags & Flag.FROZEN) == 0) wheelArm(ptr, whenUs);
+}
+
+export function timerClear(ptr: usize, timer: u32): void {
+  store<u64>(ptr + ((<usize>timer) << 3), 0, offsetof<Tcb>("timer0"));
+}
+
+/** Deadline of one timer, 0: not set. */
+export function timerGet(ptr: usize, timer: u32): u64 {
+  return load<u64>(ptr + ((<usize>timer) << 3), offsetof<Tcb>("timer0"));
+}
+
+export function timersClear(ptr: usize): void {
+  memory.fill(ptr + offsetof<Tcb>("timer0"), 0, TIMER_COUNT << 3);
+  wheelDisarm(ptr);
+}
+
+/** Arms the wheel for the earliest deadline of the table, after it has let go of the block. */
+export function timersRearm(ptr: usize): void {
+  let earliest = u64.MAX_VALUE;
+  for (let timer: u32 = 0; timer < TIMER_COUNT; timer++) {
+    const when = timerGet(ptr, timer);
+    if (when != 0 && when < earliest) earliest = when;
+  }
+  if (earliest != u64.MAX_VALUE) wheelArm(ptr, earliest);
+}

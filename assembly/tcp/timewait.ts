@@ -1,0 +1,238 @@
+/**
+ * TIME-WAIT: a compact record of a closed connection, in a bounded pool of its own. All wait equally long, so
+ * the order of entry is the order of expiry: a list, not a wheel. When the pool is full the oldest is
+ * recycled and counted. Knows records; must not know blocks. RFC 9293 3.6.1, 3.10.7.4; RFC 6191; RFC 1337.
+ *
+ *   0 tuple 40 bytes
+ *  40 sndNxt  44 rcvNxt  48 tsRecent  52 tsOffset  56 tsLastSent  60 flags
+ *  64 ownerPeer  68 ownerFlow  72 hashNext  76 next  80 prev  84 window u32
+ *  88 expireUs u64   96 tsRecentUs u64  104 handle u32  108 state u32
+ */
+import { Counter, count } from "../counters";
+import { Tuple, reserve } from "../layout";
+import { hashTuple } from "../flow/hash";
+import { tupleEqual } from "../wire/tcp";
+
+@unmanaged
+export class TimeWait {
+  family: u32;
+  remotePort: u16;
+  localPort: u16;
+  remote0: u64;
+  remote1: u64;
+  local0: u64;
+  local1: u64;
+  sndNxt: u32;
+  rcvNxt: u32;
+  tsRecent: u32;
+  tsOffset: u32;
+  tsLastSent: u32;
+  /** Flag bits of the block: TIMESTAMPS matters. */
+  flags: u32;
+  ownerPeer: u32;
+  ownerFlow: u32;
+  hashNext: u32;
+  next: u32;
+  prev: u32;
+  /** Window field of its ACKs. */
+  window: u32;
+  expireUs: u64;
+  tsRecentUs: u64;
+  /** Handle that the connection had. */
+  handle: u32;
+  /** 0: free, 1: waiting, 2: its RELEASED event waits to be polled. */
+  state: u32;
+}
+export const TIME_WAIT_SIZE: u32 = 112;
+if (offsetof<TimeWait>() != TIME_WAIT_SIZE) ERROR("TimeWait layout changed");
+if (offsetof<TimeWait>("sndNxt") != sizeof<u64>() * 5) ERROR("TimeWait begins with a Tuple");
+if (offsetof<Tuple>() != 40) ERROR("TimeWait begins with a Tuple");
+
+/** Linux's TCP_TIMEWAIT_LEN: half of the 2 MSL of RFC 9293, as clients have met it for decades. */
+export const TIME_WAIT_US: u64 = 60_000_000;
+const WAITING: u32 = 1;
+const RELEASED: u32 = 2;
+/** Ended records beyond the limit that may wait for pollEvent. */
+const DONE_MAX: u32 = 4096;
+
+let basePtr: usize = 0;
+let limit: u32 = 0;
+let fresh: u32 = 1;
+let freeHead: u32 = 0;
+let bucketsPtr: usize = 0;
+let bucketMask: u32 = 0;
+/** Waiting records, oldest first. */
+let waitHead: u32 = 0;
+let waitTail: u32 = 0;
+/** Records whose RELEASED event was not polled yet. */
+let doneHead: u32 = 0;
+let doneTail: u32 = 0;
+let waiting: u32 = 0;
+
+/** Between layoutBegin and layoutEnd. */
+export function timeWaitReserve(records: u32): void {
+  basePtr = reserve((<usize>records + DONE_MAX + 1) * TIME_WAIT_SIZE);
+  let buckets: u32 = 64;
+  while (buckets < records) buckets <<= 1;
+  bucketsPtr = reserve((<usize>buckets) << 2);
+  bucketMask = buckets - 1;
+  limit = records;
+  fresh = 1;
+  freeHead = 0;
+  waitHead = 0;
+  waitTail = 0;
+  doneHead = 0;
+  doneTail = 0;
+  waiting = 0;
+}
+
+export function timeWaitCount(): u32 {
+  return waiting;
+}
+
+export function timeWaitAt(index: u32): TimeWait {
+  return changetype<TimeWait>(basePtr + <usize>index * TIME_WAIT_SIZE);
+}
+
+/** Index of the waiting record of a 4-tuple, or 0. */
+export function timeWaitFind(tuplePtr: usize): u32 {
+  let index = load<u32>(bucketOf(tuplePtr));
+  while (index != 0) {
+    const record = timeWaitAt(index);
+    if (tupleEqual(changetype<usize>(record), tuplePtr)) return index;
+    index = record.hashNext;
+  }
+  return 0;
+}
+
+/** A record for a 4-tuple that has none, already waiting; the caller fills in the variables. */
+export function timeWaitOpen(tuplePtr: usize, now: u64): u32 {
+  if (limit <= waiting) {
+    count(Counter.TCP_TIME_WAIT_RECYCLED);
+    timeWaitEnd(waitHead);
+  }
+  const index = take();
+  const record = timeWaitAt(index);
+  memory.fill(changetype<usize>(record), 0, TIME_WAIT_SIZE);
+  memory.copy(changetype<usize>(record), tuplePtr, offsetof<Tuple>());
+  const bucket = bucketOf(tuplePtr);
+  record.hashNext = load<u32>(bucket);
+  store<u32>(bucket, index);
+  waitAppend(index, now);
+  waiting++;
+  return index;
+}
+
+/** The peer's FIN came again: the time starts anew (RFC 9293 3.10.7.4, eighth step). */
+export function timeWaitRestart(index: u32, now: u64): void {
+  const record = timeWaitAt(index);
+  if (record.state != WAITING) return;
+  waitUnlink(record);
+  waitAppend(index, now);
+}
+
+/** Ends the wait: the 4-tuple is free and RELEASED is due. */
+export function timeWaitEnd(index: u32): void {
+  const record = timeWaitAt(index);
+  assert(record.state == WAITING);
+  waitUnlink(record);
+  bucketRemove(index);
+  waiting--;
+  record.state = RELEASED;
+  record.next = 0;
+  if (doneTail != 0) timeWaitAt(doneTail).next = index;
+  else doneHead = index;
+  doneTail = index;
+}
+
+/** Ends the wait silently: nobody is to hear of it. */
+export function timeWaitForget(index: u32): void {
+  const record = timeWaitAt(index);
+  assert(record.state == WAITING);
+  waitUnlink(record);
+  bucketRemove(index);
+  waiting--;
+  give(index);
+}
+
+/** Ends every wait that is over. */
+export function timeWaitExpire(now: u64): void {
+  while (waitHead != 0 && timeWaitAt(waitHead).expireUs <= now) timeWaitEnd(waitHead);
+}
+
+/** When the next wait is over; u64.MAX_VALUE: none. */
+export function timeWaitNextUs(): u64 {
+  return waitHead == 0 ? u64.MAX_VALUE : timeWaitAt(waitHead).expireUs;
+}
+
+/** The record whose RELEASED event is next, 0: none. timeWaitReport takes it away. */
+export function timeWaitDone(): u32 {
+  return doneHead;
+}
+
+export function timeWaitReported(): void {
+  const index = doneHead;
+  doneHead = timeWaitAt(index).next;
+  if (doneHead == 0) doneTail = 0;
+  give(index);
+}
+
+function take(): u32 {
+  if (freeHead == 0 && fresh <= limit + DONE_MAX) return fresh++;
+  if (freeHead == 0) {
+    // The host does not poll events: the oldest news is lost, so that the new one has a place.
+    count(Counter.TCP_RELEASED_LOST);
+    timeWaitReported();
+  }
+  const index = freeHead;
+  freeHead = timeWaitAt(index).next;
+  return index;
+}
+
+function give(index: u32): void {
+  const record = timeWaitAt(index);
+  record.state = 0;
+  record.next = freeHead;
+  freeHead = index;
+}
+
+function waitAppend(index: u32, now: u64): void {
+  const record = timeWaitAt(index);
+  record.state = WAITING;
+  record.expireUs = now + TIME_WAIT_US;
+  record.next = 0;
+  record.prev = waitTail;
+  if (waitTail != 0) timeWaitAt(waitTail).next = index;
+  else waitHead = index;
+  waitTail = index;
+}
+
+function waitUnlink(record: TimeWait): void {
+  if (record.prev != 0) timeWaitAt(record.prev).next = record.next;
+  else waitHead = record.next;
+  if (record.next != 0) timeWaitAt(record.next).prev = record.prev;
+  else waitTail = record.prev;
+}
+
+function bucketRemove(index: u32): void {
+  const record = timeWaitAt(index);
+  const bucket = bucketOf(changetype<usize>(record));
+  let at = load<u32>(bucket);
+  if (at == index) {
+    store<u32>(bucket, record.hashNext);
+    return;
+  }
+  while (at != 0) {
+    const other = timeWaitAt(at);
+    if (other.hashNext == index) {
+      other.hashNext = record.hashNext;
+      return;
+    }
+    at = other.hashNext;
+  }
+  assert(false); // was never inserted
+}
+
+function bucketOf(tuplePtr: usize): usize {
+  return bucketsPtr + ((<usize>(hashTuple(tuplePtr) & bucketMask)) << 2);
+}
