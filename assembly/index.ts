@@ -29,6 +29,7 @@ import {
   layoutBegin,
   layoutEnd,
 } from "./layout";
+import { clockReady, clockStart, clockTell, clockUs, isTime } from "./clock";
 import { COUNTERS } from "./counters";
 import { PEERS_MAX, SERVICES_MAX } from "./limits";
 import * as batch from "./batch";
@@ -41,13 +42,10 @@ import * as records from "./encap/records";
 import * as resets from "./encap/reset";
 import * as services from "./encap/services";
 import { hashInit } from "./flow/hash";
-import { infoWrite } from "./tcp/info";
-import * as migrate from "./tcp/migrate";
 import * as listeners from "./tcp/service";
-import * as socket from "./tcp/socket";
-import { Tcb, tcbByHandle, tcbCheck } from "./tcp/tcb";
 import * as tcp from "./tcp/tcp";
 
+export * from "./connections";
 export { Err } from "./errors";
 export { Counter } from "./counters";
 export { PEERS_MAX, SERVICES_MAX } from "./limits";
@@ -68,14 +66,8 @@ export {
   MAP_INFO_SIZE,
   Mode,
   RecordState,
-  State,
-  EventType,
-  EventOff,
-  EVENT_SIZE,
-  InfoOff,
-  INFO_SIZE,
-  Option,
 } from "./layout";
+export { State, EventType, EventOff, EVENT_SIZE, InfoOff, INFO_SIZE, Option } from "./report";
 export { Flag } from "./tcp/tcb";
 
 /** Smallest slot: room for the smallest packet that every IPv6 link carries. */
@@ -85,10 +77,6 @@ const MAPPINGS_MAX: u32 = 1 << 24;
 const RECORDS_MAX: u32 = 1 << 24;
 const HOLD_BYTES_MAX: u32 = 1 << 30;
 const HOLD_FLOWS_MAX: u32 = 1 << 20;
-
-let ready: bool = false;
-/** The latest time that the host told, for calls that do not tell one. */
-let clockUs: f64 = 0;
 
 export function abiVersion(): u32 {
   return 1;
@@ -132,7 +120,7 @@ export function txBatchPtr(): usize {
 
 /** Reads Parameters, sizes every region, grows memory once. Err.MEMORY leaves the core as it was. */
 export function init(nowUs: f64): i32 {
-  if (ready) return Err.STATE;
+  if (clockReady()) return Err.STATE;
   const p = changetype<Parameters>(PARAMETERS);
   if (!isTime(nowUs) || !parametersFit(p)) return Err.ARGUMENT;
   layoutBegin();
@@ -151,8 +139,7 @@ export function init(nowUs: f64): i32 {
   hashInit(PARAMETERS + ParameterOff.HASH_SECRET);
   tcp.tcpInit(nowUs);
   batch.batchInit();
-  clockUs = nowUs;
-  ready = true;
+  clockStart(nowUs);
   return Err.OK;
 }
 
@@ -172,24 +159,24 @@ function parametersFit(p: Parameters): bool {
 // ---- tunnels, peers, services
 
 export function tunnelSet(family: u32, addrPtr: usize): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   return peers.tunnelSet(family, addrPtr);
 }
 
 export function peerSet(peer: u32, family: u32, addrPtr: usize): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (!isPeer(peer) || !isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   return peers.peerSet(peer, family, addrPtr);
 }
 
 export function peerClear(peer: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   return isPeer(peer) ? peers.peerClear(peer) : Err.ARGUMENT;
 }
 
 export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, flags: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   if (port == 0 || port > 0xffff || mss > 0xffff) return Err.ARGUMENT;
   const service = services.serviceAdd(family, addrPtr, port, mss, flags);
@@ -200,7 +187,7 @@ export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, fla
 }
 
 export function serviceRemove(service: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (service >= SERVICES_MAX) return Err.ARGUMENT;
   listeners.listenerClose(service);
   return services.serviceRemove(service);
@@ -216,48 +203,48 @@ export function modeSet(mode: u32): i32 {
 // ---- mapping table, by the tuple at tuplePtr
 
 export function mapSet(action: u32, peer: u32, flow: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (action < <u32>MapAction.FORWARD || action > <u32>MapAction.TOMB) return Err.ARGUMENT;
   if (!isTuple() || peer >= PEERS_MAX) return Err.ARGUMENT;
   if (action == MapAction.FORWARD && !(isPeer(peer) && isFlow(flow))) return Err.ARGUMENT;
-  return mapping.mapSet(action, peer, flow, clockUs);
+  return mapping.mapSet(action, peer, flow, clockUs());
 }
 
 export function mapGet(): i32 {
-  if (!ready) return Err.STATE;
-  return isTuple() ? mapping.mapGet(clockUs) : Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  return isTuple() ? mapping.mapGet(clockUs()) : Err.ARGUMENT;
 }
 
 export function mapDelete(): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   return isTuple() ? mapping.mapDelete() : Err.ARGUMENT;
 }
 
 /** Copies the client's numbers of MapInfo into the entry: for a forwarder that has seen no packet yet. */
 export function mapNote(): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   return isTuple() ? mapping.mapNote() : Err.ARGUMENT;
 }
 
 /** Walks the table: `steps` slots at most, an entry found goes to tuplePtr and mapInfoPtr. 0 at the end. */
 export function mapScan(cursor: u32, steps: u32): i32 {
-  if (!ready) return Err.STATE;
-  return <i32>mapping.mapScan(cursor, steps, clockUs);
+  if (!clockReady()) return Err.STATE;
+  return <i32>mapping.mapScan(cursor, steps, clockUs());
 }
 
 /** Queues the RST (and a probe) of PROTOCOL R20. */
 export function mapReset(nowUs: f64, probe: u32): i32 {
-  if (!ready) return Err.STATE;
-  if (!isTuple() || !tell(nowUs)) return Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  if (!isTuple() || !clockTell(nowUs)) return Err.ARGUMENT;
   return resets.mapReset(nowUs, probe != 0);
 }
 
 // ---- flow records
 
 export function recordSet(peer: u32, flow: u32, state: u32, nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (!isPeer(peer) || !isFlow(flow) || state > <u32>RecordState.POISONED) return Err.ARGUMENT;
-  if (!tell(nowUs)) return Err.ARGUMENT;
+  if (!clockTell(nowUs)) return Err.ARGUMENT;
   const needsTuple = state == RecordState.ACTIVE && flows.recordGet(peer, flow) == 0;
   if (needsTuple && !isTuple()) return Err.ARGUMENT;
   return flows.recordSet(peer, flow, state, nowUs);
@@ -265,20 +252,20 @@ export function recordSet(peer: u32, flow: u32, state: u32, nowUs: f64): i32 {
 
 /** RecordState of a flow. */
 export function recordGet(peer: u32, flow: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   return isPeer(peer) ? <i32>flows.recordGet(peer, flow) : Err.ARGUMENT;
 }
 
 export function recordPass(peer: u32, flow: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   return isPeer(peer) ? flows.recordPass(peer, flow) : Err.ARGUMENT;
 }
 
 // ---- packets and time
 
 export function handlePackets(count: u32, nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
-  if (count > BATCH_MAX || !tell(nowUs)) return Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  if (count > BATCH_MAX || !clockTell(nowUs)) return Err.ARGUMENT;
   return ingress.ingress(count, nowUs);
 }
 
@@ -287,14 +274,14 @@ export function handlePackets(count: u32, nowUs: f64): i32 {
  * comes back from a node that never knew its flow. Then give it to handlePackets like any other.
  */
 export function rxUnwrap(index: u32): i32 {
-  if (!ready) return Err.STATE;
+  if (!clockReady()) return Err.STATE;
   if (index >= BATCH_MAX || !isTuple()) return Err.ARGUMENT;
   return flows.unwrapReturned(batch.rxDescriptor(index));
 }
 
 export function pollTransmit(nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
-  if (!tell(nowUs)) return Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  if (!clockTell(nowUs)) return Err.ARGUMENT;
   const filled = resets.resetTransmit();
   if (filled != 0) return <i32>filled;
   for (let index: u32 = 0; index < BATCH_MAX; index++) batch.txReset(index);
@@ -302,154 +289,24 @@ export function pollTransmit(nowUs: f64): i32 {
 }
 
 export function pollHandback(nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
-  if (!tell(nowUs)) return Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  if (!clockTell(nowUs)) return Err.ARGUMENT;
   return <i32>flows.flowsHandback();
 }
 
 export function nextTimeoutUs(): f64 {
-  return ready ? min<f64>(flows.flowsNextUs(), tcp.tcpNextTimeout()) : Infinity;
+  return clockReady() ? min<f64>(flows.flowsNextUs(), tcp.tcpNextTimeout()) : Infinity;
 }
 
 export function handleTimeout(nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
-  if (!tell(nowUs)) return Err.ARGUMENT;
+  if (!clockReady()) return Err.STATE;
+  if (!clockTell(nowUs)) return Err.ARGUMENT;
   flows.flowsTimeout(nowUs);
   tcp.tcpTimeout(nowUs);
   return Err.OK;
 }
 
-// ---- connections of the own stack, by handle
-
-/** Writes one event to eventPtr; 0 when there is none. */
-export function pollEvent(): i32 {
-  if (!ready) return Err.STATE;
-  return socket.socketPollEvent(EVENT) ? 1 : 0;
-}
-
-/** Active open with the tuple at tuplePtr; localPort 0 takes an ephemeral one and writes it back. */
-export function connect(nowUs: f64): i32 {
-  if (!ready) return Err.STATE;
-  if (!tell(nowUs)) return Err.ARGUMENT;
-  return socket.socketConnect(TUPLE, <u64>nowUs);
-}
-
-/** State of a connection. */
-export function connectionState(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  return ptr == 0 ? Err.HANDLE : <i32>changetype<Tcb>(ptr).state;
-}
-
-/** Writes Info to infoPtr. */
-export function connectionInfo(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  if (ptr == 0) return Err.HANDLE;
-  infoWrite(ptr, INFO);
-  return Err.OK;
-}
-
-/** Two opaque numbers that RELEASED and HANDBACK report: the flow that names this connection. */
-export function connectionOwner(handle: u32, peer: u32, flow: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  if (ptr == 0) return Err.HANDLE;
-  const tcb = changetype<Tcb>(ptr);
-  tcb.ownerPeer = peer;
-  tcb.ownerFlow = flow;
-  return Err.OK;
-}
-
-/** Span of received bytes `offset` beyond the first unread one: the contiguous part. */
-export function readable(handle: u32, offset: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  return ptr == 0 ? Err.HANDLE : socket.socketReadable(ptr, offset, SPAN);
-}
-
-export function consume(handle: u32, count: u32, nowUs: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  if (err < 0) return err;
-  return tell(nowUs) ? socket.socketConsume(ptr, count, <u64>nowUs) : Err.ARGUMENT;
-}
-
-/** Span of free send buffer; 0: full. */
-export function reserve(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  return err < 0 ? err : socket.socketReserve(ptr, SPAN);
-}
-
-export function commit(handle: u32, count: u32, nowUs: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  if (err < 0) return err;
-  return tell(nowUs) ? socket.socketCommit(ptr, count) : Err.ARGUMENT;
-}
-
-export function shutdown(handle: u32, nowUs: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  if (err < 0) return err;
-  return tell(nowUs) ? socket.socketShutdown(ptr) : Err.ARGUMENT;
-}
-
-/** RST; the handle is gone. */
-export function abort(handle: u32, nowUs: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  if (err < 0) return err;
-  if (!tell(nowUs)) return Err.ARGUMENT;
-  socket.socketAbort(ptr);
-  return Err.OK;
-}
-
-/** The application lets go: unread bytes mean RST, else a FIN follows what was written. */
-export function release(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  if (err < 0) return err;
-  socket.socketRelease(ptr, <u64>clockUs);
-  return Err.OK;
-}
-
-/** One setting: enum Option. */
-export function setOption(handle: u32, option: u32, value: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  const err = tcbCheck(ptr);
-  return err < 0 ? err : socket.socketOption(ptr, option, value, <u64>clockUs);
-}
-
-export function freeze(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  return ptr == 0 ? Err.HANDLE : migrate.migrateFreeze(ptr);
-}
-
-export function thaw(handle: u32, nowUs: f64): i32 {
-  const ptr = tcbByHandle(handle);
-  if (ptr == 0) return Err.HANDLE;
-  return tell(nowUs) ? migrate.migrateThaw(ptr, <u64>nowUs) : Err.ARGUMENT;
-}
-
-/** Drops the connection silently. */
-export function discard(handle: u32): i32 {
-  const ptr = tcbByHandle(handle);
-  if (ptr == 0) return Err.HANDLE;
-  migrate.migrateDiscard(ptr);
-  return Err.OK;
-}
-
 // ---- argument checks
-
-/** Times never start below 1; NaN fails too. */
-function isTime(nowUs: f64): bool {
-  return nowUs >= 1 && nowUs < 9007199254740992;
-}
-
-/** Checks a time and remembers it. */
-function tell(nowUs: f64): bool {
-  if (!isTime(nowUs)) return false;
-  clockUs = nowUs;
-  return true;
-}
 
 function isFamily(family: u32): bool {
   return family == 4 || family == 6;

@@ -3,7 +3,7 @@
  * variables; must not know what the peer sent along. RFC 9293 3.10.7.4 "fifth, check the ACK field",
  * RFC 2018, 2883 (D-SACK), 6675.
  */
-import { EventType, State } from "../layout";
+import { EventType, State } from "../report";
 import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "../wire/options";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
 import { queueDiscard } from "./buffer";

@@ -4,7 +4,8 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { EventType, State, Verdict } from "../layout";
+import { Verdict } from "../layout";
+import { EventType, State } from "../report";
 import { OptionBit } from "../wire/options";
 import { seqGt, seqLe, seqLt } from "../wire/seq";
 import { TcpFlag } from "../wire/tcp";

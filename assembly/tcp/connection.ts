@@ -4,7 +4,7 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { EventType, State } from "../layout";
+import { EventType, State } from "../report";
 import { ipHeaderLenOf } from "../wire/ip";
 import { TcpFlag, TCP_HEADER_LEN } from "../wire/tcp";
 import { queueClear, queueInit } from "./buffer";

@@ -4,7 +4,7 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { State } from "../layout";
+import { State } from "../report";
 import { connectionAbort, connectionEnd } from "./connection";
 import { outAdd } from "./list";
 import { ackNow } from "./receive";

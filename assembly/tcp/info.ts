@@ -1,7 +1,7 @@
 /**
  * The report on one connection. Knows the block and Info; must not know who asks.
  */
-import { Info } from "../layout";
+import { Info } from "../report";
 import { tupleOf } from "./demux";
 import { flightPipe } from "./flight";
 import { Tcb } from "./tcb";

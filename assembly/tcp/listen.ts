@@ -3,7 +3,8 @@
  * handshakes; must not know data. RFC 9293 3.10.7.2, RFC 4987 3.6 (SYN cookies), RFC 7323 2, RFC 6528.
  */
 import { Counter, count } from "../counters";
-import { State, Verdict } from "../layout";
+import { Verdict } from "../layout";
+import { State } from "../report";
 import { ipHeaderLenOf } from "../wire/ip";
 import { OPTIONS, OptionBit, Options, WINDOW_SHIFT_MAX, optionsWriteSyn } from "../wire/options";
 import { seqLt } from "../wire/seq";

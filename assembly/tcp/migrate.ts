@@ -4,7 +4,7 @@
  * nothing and runs no timer, but keeps everything.
  */
 import { Err } from "../errors";
-import { State } from "../layout";
+import { State } from "../report";
 import { seqLt } from "../wire/seq";
 import { rearm } from "./ack";
 import { connectionDetach, connectionFree, connectionMss } from "./connection";

@@ -4,7 +4,8 @@
  * RFC 6675 NextSeg order, RFC 7323 (timestamps on every segment once negotiated).
  */
 import { Counter, count, countMany } from "../counters";
-import { Descriptor, State } from "../layout";
+import { Descriptor } from "../layout";
+import { State } from "../report";
 import { ipHeaderLenOf, ipWrite } from "../wire/ip";
 import { OptionBit, optionsWrite, optionsWriteSyn } from "../wire/options";
 import { seqLe, seqLt, seqMax } from "../wire/seq";

@@ -5,7 +5,7 @@
  * and 5681 4.2 (delayed ACK) with Linux's quick-ACK at the start; RFC 2883 (D-SACK).
  */
 import { Counter, count, countMany } from "../counters";
-import { EventType } from "../layout";
+import { EventType } from "../report";
 import { TcpFlag } from "../wire/tcp";
 import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
 import { queueTrim, queueWrite } from "./buffer";

@@ -4,7 +4,8 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { Event, EventType, Option, State, Tuple } from "../layout";
+import { Tuple } from "../layout";
+import { Event, EventType, Option, State } from "../report";
 import { queueAt, queueContiguous, queueDiscard, queueMake, QUEUE_BYTES_MAX } from "./buffer";
 import { BUFFER_MAX, configLinkMtu, configRcvBufMax } from "./config";
 import {

@@ -93,7 +93,9 @@ export class End {
     this.name = name;
     this.family = options.family ?? 4;
     this.startUs = options.startUs ?? 1_000_000;
-    const { family: _family, listen, mss, startUs: _start, ...parameters } = options;
+    const { listen, mss } = options;
+    const parameters: Record<string, unknown> = { ...options };
+    for (const own of ["family", "listen", "mss", "startUs"]) delete parameters[own];
     const err = initCore(this.core, parameters, this.startUs);
     if (err !== 0) throw new Error(`init returned ${err}`);
     const port = name === "a" ? PORT_A : PORT_B;
