@@ -51,7 +51,7 @@ class Bytes {
 
   append(bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    this.#chunks.push(bytes.slice());
+    this.#chunks.push(new Uint8Array(bytes)); // A copy: slice() of a Buffer is a view.
     this.length += bytes.length;
   }
 
