@@ -67,6 +67,15 @@ export function removeAllRoutes(): void {
   );
 }
 
+/** "10.0.0.100/32" and the like: whatever a running node has routed to itself. */
+export function ourPrefixes(): Set<string> {
+  return new Set(
+    allRoutes()
+      .filter((route) => route.ours)
+      .map(({ prefix }) => prefix),
+  );
+}
+
 function deletion(route: Found): string {
   return `route del ${route.prefix} dev ${route.device} ${OURS}`;
 }

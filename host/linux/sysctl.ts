@@ -32,10 +32,10 @@ export function writeSysctl(name: string, value: string): void {
   }
 }
 
-/** Settings of the whole namespace, by a short name, as they were before Baton changed them. */
+/** Settings by name, as they were before Baton changed them. */
 export type Saved = Readonly<Record<string, string>>;
 
-/** Short names, because they are kept in the device's alias: see setup.ts. */
+/** Settings of the whole namespace. Short names, because they are kept in the device's alias: see setup.ts. */
 const GLOBAL: Readonly<Record<string, string>> = {
   f4: "ipv4/ip_forward",
   f6: "ipv6/conf/all/forwarding",
@@ -59,7 +59,7 @@ export function planForwarding(): Saved {
  * force is the maximum of "all" and the device's own, so the value of "all" moves to the other devices.
  */
 export function allowForwarding(device: string): void {
-  keepRouterAdvertisements();
+  keepRouterAdvertisements(devicesOf("ipv6"));
   const all = Number(readSysctl("ipv4/conf/all/rp_filter") ?? 0);
   for (const other of all > 0 ? devicesOf("ipv4") : []) {
     const own = Number(readSysctl(`ipv4/conf/${other}/rp_filter`) ?? 0);
@@ -73,17 +73,49 @@ export function allowForwarding(device: string): void {
   }
 }
 
-/** Undoes the namespace-wide part of `allowForwarding`. */
-export function restoreForwarding(saved: Saved): void {
-  for (const [short, value] of Object.entries(saved)) {
-    const name = GLOBAL[short];
-    if (name !== undefined && readSysctl(name) !== undefined) writeSysctl(name, value);
+/**
+ * Lets the kernel answer neighbour requests that arrive at `device` for addresses behind another one, at
+ * once. Returns the settings from before, for `restore`.
+ */
+export function allowProxy(device: string): Saved {
+  keepRouterAdvertisements(readSysctl(`ipv6/conf/${device}/forwarding`) === "0" ? [device] : []);
+  const wanted: Saved = {
+    [`ipv4/conf/${device}/forwarding`]: "1",
+    [`ipv6/conf/${device}/forwarding`]: "1",
+    [`ipv6/conf/${device}/proxy_ndp`]: "1",
+    // The kernel would wait a random time up to 0.8 s, so that a real owner answers first.
+    [`ipv4/neigh/${device}/proxy_delay`]: "0",
+    [`ipv6/neigh/${device}/proxy_delay`]: "0",
+  };
+  const saved: Record<string, string> = {};
+  for (const [name, value] of Object.entries(wanted)) {
+    const before = readSysctl(name);
+    if (before === undefined || before === value) continue;
+    saved[name] = before;
+    writeSysctl(name, value);
+  }
+  return saved;
+}
+
+/** Writes settings back; those of a device that is gone are no more. */
+export function restore(saved: Saved): void {
+  for (const [name, value] of Object.entries(saved)) {
+    if (readSysctl(name) !== undefined) writeSysctl(name, value);
   }
 }
 
-/** A host that forwards ignores router advertisements unless accept_ra is 2: it would lose its default route. */
-function keepRouterAdvertisements(): void {
-  for (const device of devicesOf("ipv6")) {
+/** Undoes the namespace-wide part of `allowForwarding`. */
+export function restoreForwarding(saved: Saved): void {
+  const known = Object.entries(saved).filter(([short]) => GLOBAL[short] !== undefined);
+  restore(Object.fromEntries(known.map(([short, value]) => [GLOBAL[short]!, value])));
+}
+
+/**
+ * A device that forwards ignores router advertisements unless accept_ra is 2: the host would lose its
+ * default route. Call before forwarding is switched on.
+ */
+function keepRouterAdvertisements(devices: readonly string[]): void {
+  for (const device of devices) {
     const name = `ipv6/conf/${device}`;
     if (readSysctl(`${name}/forwarding`) === "0" && readSysctl(`${name}/accept_ra`) === "1") {
       writeSysctl(`${name}/accept_ra`, "2");
