@@ -266,7 +266,7 @@ export function recordPass(peer: u32, flow: u32): i32 {
 export function handlePackets(count: u32, nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (count > BATCH_MAX || !clockTell(nowUs)) return Err.ARGUMENT;
-  return ingress.ingress(count, nowUs);
+  return ingress.ingress(0, count, nowUs);
 }
 
 /**

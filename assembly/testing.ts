@@ -1,6 +1,7 @@
 /** Entry of the test builds: the ABI and the internals that unit tests reach. Never shipped. */
 import { hashPair } from "./flow/hash";
 import { tableRemove } from "./flow/table";
+import { ingress } from "./encap/ingress";
 
 export * from "./index";
 
@@ -111,6 +112,13 @@ function hashOfPair(entry: usize): u32 {
 
 // encap
 export { holdBytes } from "./encap/hold";
+
+/** handlePackets without batching: what the three passes are compared with. */
+export function handlePacketsSingly(count: u32, nowUs: f64): i32 {
+  let left = 0;
+  for (let index: u32 = 0; index < count; index++) left += ingress(index, index + 1, nowUs);
+  return left;
+}
 
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";

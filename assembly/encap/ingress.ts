@@ -80,28 +80,28 @@ export function modeSet(value: u32): void {
 }
 
 /**
- * Decides about the first `count` packets of the rx batch.
+ * Decides about packets `first` to `end` (not included) of the rx batch.
  * @returns how many have a verdict other than DROPPED and CONSUMED
  */
-export function ingress(packets: u32, nowUs: f64): i32 {
+export function ingress(first: u32, end: u32, nowUs: f64): i32 {
   let bytes: u64 = 0;
-  for (let index: u32 = 0; index < packets; index++) {
+  for (let index = first; index < end; index++) {
     const descriptorPtr = rxDescriptor(index);
     const descriptor = changetype<Descriptor>(descriptorPtr);
     bytes += <u64>descriptor.len;
     classify(descriptorPtr, workAt(index));
   }
-  countMany(Counter.PACKETS_IN, <u64>packets);
+  countMany(Counter.PACKETS_IN, <u64>(end - first));
   countMany(Counter.BYTES_IN, bytes);
   let sum: u64 = 0;
-  for (let index: u32 = 0; index < packets; index++) {
+  for (let index = first; index < end; index++) {
     const work = changetype<Work>(workAt(index));
     sum += load<u64>(<usize>work.home);
   }
   touched = sum;
   const seconds = <u32>(<u64>(nowUs / 1_000_000));
   let left = 0;
-  for (let index: u32 = 0; index < packets; index++) {
+  for (let index = first; index < end; index++) {
     const descriptorPtr = rxDescriptor(index);
     decide(descriptorPtr, workAt(index), seconds, nowUs);
     const verdict = <u32>changetype<Descriptor>(descriptorPtr).verdict;
