@@ -6,6 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { BatonError } from "../errors.ts";
 import { startCapture, type Capture, type CaptureOptions, type CapturedPacket } from "./capture.ts";
 import { LabUnavailable, launch, toolPath, type LaunchOptions } from "./launch.ts";
+import { startMiddlebox, type Middlebox, type MiddleboxOptions } from "./middlebox.ts";
 import { enter, type Door, type ExecOptions } from "./process.ts";
 import { planLab, type NodePlan, type Plan, type PlanOptions } from "./topology.ts";
 
@@ -123,6 +124,11 @@ export class Lab {
     options?: CaptureOptions,
   ): Promise<Capture> {
     return startCapture(this.node(node), sink, options);
+  }
+
+  /** Makes the path between a node and the router bad; see middlebox.ts. */
+  middlebox(node: string, options: MiddleboxOptions): Promise<Middlebox> {
+    return startMiddlebox(this, this.node(node), options);
   }
 
   get backends(): LabNode[] {

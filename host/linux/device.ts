@@ -81,6 +81,11 @@ function openControl(): number {
   }
 }
 
+/** Whether the kernel may hand over 64 KiB segments with unfinished checksums from now on. */
+export function setTunOffload(fd: number, offload: boolean): void {
+  libc().ioctl(fd, TUNSETOFFLOAD, offload ? OFFLOADS : 0, "TUNSETOFFLOAD");
+}
+
 /** A persistent device survives the last close of its descriptor. */
 export function setPersistent(fd: number, persistent: boolean): void {
   libc().ioctl(fd, TUNSETPERSIST, persistent ? 1 : 0, "TUNSETPERSIST");

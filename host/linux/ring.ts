@@ -4,6 +4,7 @@
  * packet comes from its IP header on: the socket takes link headers off.
  */
 import { BatonError } from "../errors.ts";
+import { deviceIndex } from "./device.ts";
 import { AF_INET, AF_PACKET, libc, SOCK_DGRAM, SOL_SOCKET } from "./libc.ts";
 
 const SOL_PACKET = 263;
@@ -14,7 +15,6 @@ const TPACKET_V3 = 2;
 const SO_ATTACH_FILTER = 26;
 const ETH_P_ALL = 3;
 const SIOCGIFNAME = 0x8910;
-const SIOCGIFINDEX = 0x8933;
 const BPF_RET = 6;
 
 const BLOCK_BYTES = 1 << 18;
@@ -146,31 +146,18 @@ function cutTo(fd: number, snapLen: number): void {
   libc().setsockoptBytes(fd, SOL_SOCKET, SO_ATTACH_FILTER, descriptor);
 }
 
-function deviceIndex(name: string): number {
-  const request = new Uint8Array(40);
-  request.set(new TextEncoder().encode(name).subarray(0, 15));
-  control(SIOCGIFINDEX, request, `device ${name}`);
-  return new DataView(request.buffer).getInt32(16, true);
-}
-
 /** "if7" when the device has gone meanwhile. */
 export function deviceName(index: number): string {
   const request = new Uint8Array(40);
   new DataView(request.buffer).setInt32(16, index, true);
+  const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
   try {
-    control(SIOCGIFNAME, request, `device ${index}`);
+    libc().ioctl(fd, SIOCGIFNAME, request, `device ${index}`);
   } catch (error) {
     if (error instanceof BatonError) return `if${index}`;
     throw error;
-  }
-  return new TextDecoder().decode(request.subarray(0, request.indexOf(0)));
-}
-
-function control(request: number, body: Uint8Array, what: string): void {
-  const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
-  try {
-    libc().ioctl(fd, request, body, what);
   } finally {
     libc().close(fd);
   }
+  return new TextDecoder().decode(request.subarray(0, request.indexOf(0)));
 }

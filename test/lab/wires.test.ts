@@ -1,9 +1,7 @@
 /** The lab's own wiring, with kernel TCP at both ends: no daemon of ours runs here. */
-import { createHash } from "node:crypto";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { startServer, supportScript, withLab } from "../support/lab.ts";
-import { patternChunks } from "../support/labpattern.ts";
+import { sha256OfPattern, startServer, supportScript, withLab } from "../support/lab.ts";
 import type { LabNode, OwnLab } from "../../host/lab/lab.ts";
 
 const MIB = 1 << 20;
@@ -24,12 +22,6 @@ async function fetchFrom(node: LabNode, url: string, upload = 0): Promise<Fetche
   return JSON.parse(stdout) as Fetched;
 }
 
-function sha256(bytes: number): string {
-  const hash = createHash("sha256");
-  for (const chunk of patternChunks(bytes)) hash.update(chunk);
-  return hash.digest("hex");
-}
-
 function urls(lab: OwnLab, backend: string): string[] {
   const { address4, address6 } = lab.node(backend).address;
   return [`http://${address4}:8080`, `http://[${address6}]:8080`];
@@ -43,7 +35,7 @@ for (const [offloads, bytes] of [
     await withLab(`offloads ${offloads}`, {}, async (lab) => {
       await lab.offload(offloads === "on");
       await startServer(lab.node("b1"), 8080);
-      const expected = sha256(bytes);
+      const expected = sha256OfPattern(bytes);
       for (const url of urls(lab, "b1")) {
         const down = await fetchFrom(lab.nodes.client, `${url}/${bytes}`);
         assert.equal([down.status, down.bytes, down.sha256], [200, bytes, expected]);
