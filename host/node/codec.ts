@@ -11,6 +11,7 @@ import {
   readAnswer,
   readBytes,
   readConnection,
+  readFlowOrNone,
   readHint,
   readItems,
   readQuery,
@@ -251,8 +252,7 @@ function readBody(from: Reader, type: MessageType, flow: number): Message {
     case "cancel":
       return { type, flow };
     case "move": {
-      const previous = from.u32();
-      from.check(previous === NO_FLOW || isFlowId(previous));
+      const previous = readFlowOrNone(from);
       return { type, flow, previous, tuple: readTuple(from), reset: readReset(from) };
     }
     case "blob": {

@@ -4,7 +4,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import type { Reader, Writer } from "./bytes.ts";
-import { RECORD_STATES, RELEASE_CAUSES, isFlowId } from "./messages.ts";
+import { NO_FLOW, RECORD_STATES, RELEASE_CAUSES, isFlowId } from "./messages.ts";
 import type {
   AnswerItem,
   FarConnection,
@@ -34,8 +34,15 @@ export function readFlow(from: Reader): number {
   return flow;
 }
 
+/** NO_FLOW names a classifier's connection that has no identifier of its own. */
+export function readFlowOrNone(from: Reader): number {
+  const flow = from.u32();
+  from.check(flow === NO_FLOW || isFlowId(flow));
+  return flow;
+}
+
 export function readRelease(from: Reader): ReleaseItem {
-  const flow = readFlow(from);
+  const flow = readFlowOrNone(from);
   const cause = pick(from, RELEASE_CAUSES, from.u32() - 1);
   return { flow, cause, tuple: readTuple(from) };
 }
@@ -82,7 +89,7 @@ export function writeSyncItem(to: Writer, item: SyncItem): void {
 }
 
 export function readSyncItem(from: Reader): SyncItem {
-  const flow = readFlow(from);
+  const flow = readFlowOrNone(from);
   const generation = from.u32();
   const record = pick(from, RECORD_STATES, from.u16());
   const flags = from.u16();

@@ -24,6 +24,7 @@ const hex = (length: number) =>
 const nodeId = hex(8);
 const epoch = hex(16);
 const flow = fc.tuple(half, half).map(([high, low]) => high * 0x10000 + low);
+const flowOrNone = fc.oneof(fc.constant(0), flow);
 const bytes = fc.uint8Array({ maxLength: 3000 });
 
 export const tuple: fc.Arbitrary<Tuple> = fc
@@ -54,7 +55,7 @@ const type = <T extends string>(name: T) => fc.constant(name);
 const items = <T>(item: fc.Arbitrary<T>) => fc.array(item, { maxLength: 24 });
 
 const syncItem: fc.Arbitrary<SyncItem> = shape({
-  flow,
+  flow: flowOrNone,
   record,
   generation: u32,
   connection: maybeConnection,
@@ -67,7 +68,7 @@ const epochs = { forwarderEpoch: epoch, targetEpoch: epoch };
 export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message & { type: T }> } = {
   reserve: shape({
     type: type("reserve"),
-    flow: fc.oneof(fc.constant(0), flow),
+    flow: flowOrNone,
     attempt: u32,
     tuple,
     target: shape({ kind: fc.constantFrom("node" as const, "pool" as const), id: nodeId }),
@@ -82,7 +83,7 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
   move: shape({
     type: type("move"),
     flow,
-    previous: fc.oneof(fc.constant(0), flow),
+    previous: flowOrNone,
     tuple,
     reset,
   }),
@@ -119,7 +120,7 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
   forgotten: shape({ type: type("forgotten"), flow, forwarderEpoch: epoch, record }),
   release: shape({
     type: type("release"),
-    items: items(shape({ flow, cause: fc.constantFrom(...RELEASE_CAUSES), tuple })),
+    items: items(shape({ flow: flowOrNone, cause: fc.constantFrom(...RELEASE_CAUSES), tuple })),
   }),
   handback: shape({
     type: type("handback"),

@@ -1,0 +1,129 @@
+/**
+ * Connections that this node is giving away, with every index a message needs. Knows the bookkeeping;
+ * the rules are in migrator.ts. Bounded: each frozen copy holds buffers of the stack.
+ */
+import type { Tuple } from "../core/tuple.ts";
+import { tupleKey } from "../core/tuple.ts";
+import type { Epoch, NodeId } from "../transport/transport.ts";
+import type { FlowId, ResetData } from "./messages.ts";
+import { Deadlines } from "./timers.ts";
+import type { Timed } from "./timers.ts";
+
+/** A node, or a pool by the first 8 bytes of the SHA-256 of its name. */
+export interface Target {
+  readonly kind: "node" | "pool";
+  readonly id: NodeId;
+}
+
+/**
+ * "moved": the target has it. "unavailable": it still is ours and runs; nobody took it. "lost": the outcome
+ * is unknown or it was declared dead; the connection is gone here. "ended": it closed before it moved.
+ */
+export type MigrationOutcome =
+  | { readonly kind: "moved"; readonly target: NodeId; readonly flow: FlowId }
+  | { readonly kind: "unavailable"; readonly reason: string }
+  | { readonly kind: "lost" }
+  | { readonly kind: "ended" };
+
+export interface Outgoing extends Timed {
+  /** Waiting for GRANT; frozen for `flow`; the copy was given up after T_FROZEN. */
+  state: "waiting" | "frozen" | "lost";
+  readonly connection: number;
+  readonly forwarder: NodeId;
+  readonly flow0: FlowId;
+  readonly tuple: Tuple;
+  readonly generation: number;
+  readonly done: (outcome: MigrationOutcome) => void;
+  /** Still to be tried, in order of preference. */
+  candidates: readonly Target[];
+  tries: number;
+  attempt: number;
+  /** From the GRANT. */
+  flow: FlowId;
+  target: NodeId;
+  targetEpoch: Epoch;
+  reset: ResetData | undefined;
+}
+
+export class OutgoingTable {
+  readonly deadlines = new Deadlines<Outgoing>();
+  private readonly all = new Map<number, Outgoing>();
+  private readonly byAttempt = new Map<number, Outgoing>();
+  private readonly byFlow = new Map<string, Outgoing>();
+  private readonly byTuple = new Map<string, Outgoing>();
+
+  constructor(readonly max: number) {}
+
+  get size(): number {
+    return this.all.size;
+  }
+
+  values(): Outgoing[] {
+    return [...this.all.values()];
+  }
+
+  ofConnection(connection: number): Outgoing | undefined {
+    return this.all.get(connection);
+  }
+
+  ofAttempt(attempt: number): Outgoing | undefined {
+    return this.byAttempt.get(attempt);
+  }
+
+  /** Frozen for this flow, or given up while it was. */
+  ofFlow(forwarder: NodeId, flow: FlowId): Outgoing | undefined {
+    return this.byFlow.get(flowKey(forwarder, flow));
+  }
+
+  ofTuple(tuple: Tuple): Outgoing | undefined {
+    return this.byTuple.get(tupleKey(tuple));
+  }
+
+  add(outgoing: Outgoing): void {
+    this.all.set(outgoing.connection, outgoing);
+    this.byTuple.set(tupleKey(outgoing.tuple), outgoing);
+    this.byAttempt.set(outgoing.attempt, outgoing);
+  }
+
+  nextAttempt(outgoing: Outgoing, attempt: number): void {
+    this.byAttempt.delete(outgoing.attempt);
+    outgoing.attempt = attempt;
+    this.byAttempt.set(attempt, outgoing);
+  }
+
+  freeze(outgoing: Outgoing, flow: FlowId, target: NodeId, targetEpoch: Epoch): void {
+    this.byAttempt.delete(outgoing.attempt);
+    Object.assign(outgoing, { state: "frozen", flow, target, targetEpoch });
+    this.byFlow.set(flowKey(outgoing.forwarder, flow), outgoing);
+  }
+
+  /** It runs again; the flow is no longer its. */
+  thaw(outgoing: Outgoing): void {
+    this.byFlow.delete(flowKey(outgoing.forwarder, outgoing.flow));
+    this.deadlines.set(outgoing, Infinity);
+    outgoing.state = "waiting";
+  }
+
+  /** The stack has nothing of it any more; only a late verdict for `flow` is still waited for. */
+  giveUp(outgoing: Outgoing): void {
+    outgoing.state = "lost";
+    this.forgetConnection(outgoing);
+  }
+
+  remove(outgoing: Outgoing): void {
+    this.deadlines.set(outgoing, Infinity);
+    this.byAttempt.delete(outgoing.attempt);
+    this.byFlow.delete(flowKey(outgoing.forwarder, outgoing.flow));
+    this.forgetConnection(outgoing);
+  }
+
+  private forgetConnection(outgoing: Outgoing): void {
+    if (this.all.get(outgoing.connection) === outgoing) this.all.delete(outgoing.connection);
+    const key = tupleKey(outgoing.tuple);
+    if (this.byTuple.get(key) === outgoing) this.byTuple.delete(key);
+  }
+}
+
+function flowKey(forwarder: NodeId, flow: FlowId): string {
+  return `${forwarder}/${flow}`;
+}
