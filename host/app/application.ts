@@ -29,11 +29,23 @@ export interface ApplicationOptions {
   readonly ports?: readonly number[] | undefined;
 }
 
+interface Entry {
+  readonly application: Application;
+  readonly ports: ReadonlySet<number>;
+}
+
 /** The applications of one backend. A connection goes to the first that names its port, then to any. */
 export class Applications implements Application {
-  readonly #entries: { readonly application: Application; readonly ports: ReadonlySet<number> }[] =
-    [];
+  readonly #fallback: Application | undefined;
+  #entries: Entry[] = [];
+  /** Get nothing new; are waited for as long as they have connections. */
+  #removed: Application[] = [];
   #closing = false;
+
+  /** `fallback` takes what nobody else takes. */
+  constructor(fallback?: Application) {
+    this.#fallback = fallback;
+  }
 
   add<T extends Application>(application: T, options: ApplicationOptions = {}): T {
     if (this.#closing) {
@@ -45,12 +57,12 @@ export class Applications implements Application {
 
   /** Later connections go elsewhere; those it has stay with it. */
   remove(application: Application): void {
-    const index = this.#entries.findIndex((entry) => entry.application === application);
-    if (index >= 0) this.#entries.splice(index, 1);
+    this.#entries = this.#entries.filter((entry) => entry.application !== application);
+    this.#removed = [...this.#removed, application].filter((it) => it.connections > 0);
   }
 
   get connections(): number {
-    return this.#entries.reduce((sum, entry) => sum + entry.application.connections, 0);
+    return this.#all().reduce((sum, application) => sum + application.connections, 0);
   }
 
   accepts(local: ConnectionAddress): boolean {
@@ -66,19 +78,25 @@ export class Applications implements Application {
 
   async close(limitMs: number): Promise<CloseReport> {
     this.#closing = true;
-    const closing = this.#entries.map((entry) => entry.application.close(limitMs));
-    const reports = await Promise.all(closing);
+    const reports = await Promise.all(this.#all().map((application) => application.close(limitMs)));
     return {
       ended: reports.reduce((sum, report) => sum + report.ended, 0),
       aborted: reports.reduce((sum, report) => sum + report.aborted, 0),
     };
   }
 
+  #all(): Application[] {
+    const fallback = this.#fallback ? [this.#fallback] : [];
+    return [...this.#entries.map((entry) => entry.application), ...this.#removed, ...fallback];
+  }
+
   #find(local: ConnectionAddress): Application | undefined {
     if (this.#closing) return undefined;
     const ready = this.#entries.filter((entry) => entry.application.accepts(local));
     const named = ready.find((entry) => entry.ports.has(local.port));
-    return (named ?? ready.find((entry) => entry.ports.size === 0))?.application;
+    const any = named ?? ready.find((entry) => entry.ports.size === 0);
+    if (any) return any.application;
+    return this.#fallback?.accepts(local) ? this.#fallback : undefined;
   }
 }
 
