@@ -95,6 +95,14 @@ export function libc(): Libc {
   return loaded;
 }
 
+/**
+ * A function of this process's own libraries by its C signature, for rooms whose calls are no system
+ * calls (OpenSSL inside Node's binary). Throws where it cannot be had; results are what C returned.
+ */
+export function native(signature: string): (...args: number[]) => number {
+  return loadKoffi().load(null).func(signature);
+}
+
 interface Koffi {
   load(path: null): { func(signature: string): (...args: unknown[]) => number };
   address(value: Uint8Array): bigint;
