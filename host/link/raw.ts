@@ -165,8 +165,11 @@ function openSocket(family: number): number | undefined {
     }
     return fd;
   } catch (error) {
-    if (error instanceof BatonError && error.code === "EAFNOSUPPORT") return undefined;
-    throw error;
+    if (!(error instanceof BatonError)) throw error;
+    if (error.code === "EAFNOSUPPORT") return undefined;
+    if (error.code !== "EPERM") throw error;
+    const message = "raw: expected the privilege CAP_NET_RAW, got EPERM";
+    throw new BatonError(error.code, message, { cause: error });
   }
 }
 

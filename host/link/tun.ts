@@ -205,39 +205,43 @@ export class TunLink implements Link {
 
   /** Begins to watch the device; `openTun` calls it once. */
   async start(watch: "loop" | "worker" | undefined): Promise<void> {
-    const events = {
-      readable: () => this.#readable(),
-      failed: (error: Error) => this.#fail(error),
-    };
+    const readable = () => this.#readable();
+    const failed = (error: Error) => this.#fail(error);
     if (watch !== "worker") {
-      const watcher = watchByLoop(this.#fd, PACKET_MAX + VNET_BYTES + 1, events);
-      this.#watcher = watcher;
-      if (await this.#selfTest()) return;
-      watcher.close();
+      let broken: Error | undefined;
+      let tested = false;
+      this.#watcher = watchByLoop(this.#fd, PACKET_MAX + VNET_BYTES + 1, {
+        readable,
+        failed: (error) => (tested ? failed(error) : (broken = error)),
+      });
+      tested = await this.#selfTest(() => broken !== undefined);
+      if (tested) return;
+      this.#watcher.close();
       if (watch === "loop") {
-        const message = `${this.name}: expected the loop to report a packet, got nothing`;
+        const got = broken?.message ?? "nothing";
+        const message = `${this.name}: expected the loop to report a packet, got ${got}`;
         throw new BatonError("ERR_BATON_WATCHER", message);
       }
     }
-    this.#watcher = watchByWorker(this.#fd, events);
+    this.#watcher = watchByWorker(this.#fd, { readable, failed });
   }
 
   /**
    * Sends a packet out of the device that only its reader sees, and looks whether the loop reports it.
    * That is a question of the loop's turns, not of time: a packet that waits is reported within two.
    */
-  async #selfTest(): Promise<boolean> {
+  async #selfTest(isBroken: () => boolean): Promise<boolean> {
     this.#probe = probePacket();
     try {
       sendPacket(this.device, ETH_P_IP, new Uint8Array(0), this.#probe);
     } catch (error) {
       if (!errno.isUnavailable(error)) throw error;
-      this.#probe = undefined;
+      this.#probe = undefined; // no privilege for it: take the watcher that needs no test
       return false;
     }
-    for (let turn = 0; turn < SELF_TEST_TURNS_MAX; turn += 1) {
+    for (let turn = 0; turn < SELF_TEST_TURNS_MAX && !isBroken(); turn += 1) {
       await new Promise((resolve) => setImmediate(resolve));
-      if (this.counters.wakeups > 0 || this.#error) return true;
+      if (this.counters.wakeups > 0) return true;
     }
     return false;
   }

@@ -65,8 +65,18 @@ export function openTunDevice(options: TunDeviceOptions): { fd: number; name: st
     return { fd, name: nameOf(request) };
   } catch (error) {
     libc().close(fd);
-    throw error;
+    throw explain(error, options);
   }
+}
+
+function explain(error: unknown, { kind, name }: TunDeviceOptions): unknown {
+  if (!(error instanceof BatonError)) return error;
+  const lines: Record<string, string> = {
+    EPERM: `${kind} ${name}: expected the privilege CAP_NET_ADMIN, got EPERM`,
+    EBUSY: `${kind} ${name}: expected a device that nobody uses, got one that another process has`,
+  };
+  const line = lines[error.code];
+  return line ? new BatonError(error.code, line, { cause: error }) : error;
 }
 
 function openControl(): number {

@@ -1,10 +1,11 @@
+import { spawnSync } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { BatonError } from "../../host/errors.ts";
 import { openTun, type TunLink, type TunOptions } from "../../host/link/tun.ts";
-import { AF_INET, libc, SOCK_DGRAM } from "../../host/linux/libc.ts";
+import { AF_INET, AF_UNIX, libc, SOCK_DGRAM, SOCK_STREAM } from "../../host/linux/libc.ts";
 import { sockaddr } from "../../host/linux/address.ts";
 import { writeSysctl } from "../../host/linux/sysctl.ts";
 import { ip, privileged, until } from "../support/namespace.ts";
@@ -227,6 +228,82 @@ check("counts what the kernel does not accept", async () => {
   assert.is(link.counters.txRefused, 2);
   link.close();
   assert.not.ok(link.transmit(reader.batch, 0));
+});
+
+/** Ways in which the loop could fail to watch a device, by what takes the device's place in it. */
+const BROKEN = {
+  "ends at once": () => {},
+  "stays silent": (to: number, dup3: (from: number, to: number) => void) => {
+    const [silent, other] = libc().socketpair(AF_UNIX, SOCK_STREAM, 0);
+    dup3(silent, to);
+    libc().close(silent);
+    setTimeout(() => libc().close(other), 1000).unref(); // outlives the test of the watcher
+  },
+} as const;
+
+for (const [how, act] of Object.entries(BROKEN)) {
+  check(`finds out that the loop ${how}, and watches by a thread instead`, async () => {
+    const calls = libc();
+    const { dup3 } = calls;
+    calls.dup3 = (_from, to) => act(to, dup3);
+    try {
+      const link = await open({ name: "baton8", routes: [{ to: "10.99.0.50" }] });
+      calls.dup3 = dup3;
+      assert.is(link.watcher, "worker");
+      const reader = echoing(new Reader(link));
+      const errors: Error[] = [];
+      link.onError((error) => errors.push(error));
+      const socket = createSocket("udp4").bind(0, "10.99.9.1");
+      await once(socket, "listening");
+      assert.is(await echo(socket, "10.99.0.50", "still"), "still");
+      socket.close();
+      assert.equal(errors, []);
+      assert.not.ok(
+        reader.packets.some((packet) => packet[9] === 253),
+        "the probe stays inside",
+      );
+      link.close();
+      calls.dup3 = (_from, to) => act(to, dup3);
+      await rejects(
+        open({ name: "baton8", watch: "loop" }),
+        /expected the loop to report a packet/,
+      );
+      assert.throws(() => ip("link show dev baton8"), /does not exist/);
+    } finally {
+      calls.dup3 = dup3;
+    }
+  });
+}
+
+async function rejects(action: Promise<unknown>, message: RegExp): Promise<void> {
+  try {
+    await action;
+  } catch (error) {
+    return assert.match((error as Error).message, message);
+  }
+  assert.unreachable("expected an error");
+}
+
+check("says which privilege is missing, so that the command can end with 77", () => {
+  const at = (file: string) => JSON.stringify(new URL(`../../host/${file}`, import.meta.url).href);
+  const script = `
+    const { isUnavailable } = await import(${at("linux/errno.js")});
+    const { openTun } = await import(${at("link/tun.js")});
+    const { openRaw } = await import(${at("link/raw.js")});
+    for (const open of [() => openTun({ name: "baton9" }), async () => openRaw()]) {
+      await open().then(() => console.log("open"), (error) =>
+        console.log(error.message, isUnavailable(error)));
+    }`;
+  const node = [process.execPath, "--input-type=module", "-e", script];
+  const result = spawnSync("setpriv", ["--bounding-set", "-net_admin,-net_raw", ...node], {
+    encoding: "utf8",
+  });
+  assert.is(
+    result.stdout,
+    "tun baton9: expected the privilege CAP_NET_ADMIN, got EPERM true\n" +
+      "raw: expected the privilege CAP_NET_RAW, got EPERM true\n",
+    result.stderr,
+  );
 });
 
 tun.run();
