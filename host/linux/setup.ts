@@ -8,6 +8,7 @@
 import { existsSync } from "node:fs";
 import { BatonError } from "../errors.ts";
 import { ipBatch, ipJson } from "./ip.ts";
+import { removeProxies } from "./proxy.ts";
 import { installRoutes, removeAllRoutes, removeGatewayRoutes, type Route } from "./route.ts";
 import {
   allowForwarding,
@@ -88,6 +89,18 @@ export function removeDevice(name: string): boolean {
   releaseSettings(name);
   ipBatch([`link del dev ${name}`]);
   return true;
+}
+
+/**
+ * Removes whatever of ours is in this namespace, for `baton down`: devices, routes, proxy entries.
+ * Returns the devices' names; a running node loses its device.
+ */
+export function removeAll(): string[] {
+  const names = batonDevices();
+  for (const name of names) removeDevice(name);
+  removeAllRoutes();
+  removeProxies();
+  return names;
 }
 
 /** Names of the devices in this namespace that carry Baton's mark. */

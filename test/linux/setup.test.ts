@@ -6,7 +6,7 @@ import type { BatonError } from "../../host/errors.ts";
 import { openTun, type TunOptions } from "../../host/link/tun.ts";
 import { deviceMtu, isUp } from "../../host/linux/device.ts";
 import { ipJson } from "../../host/linux/ip.ts";
-import { batonDevices, removeDevice } from "../../host/linux/setup.ts";
+import { batonDevices, removeAll, removeDevice } from "../../host/linux/setup.ts";
 import { readSysctl, writeSysctl } from "../../host/linux/sysctl.ts";
 import { ip, privileged } from "../support/namespace.ts";
 
@@ -154,6 +154,26 @@ check("takes over what a killed process left, and restores what it found", async
   await crash({ name: "baton1", routes: [{ to: "10.99.0.1" }] });
   assert.equal(batonDevices(), [], "a device that does not persist goes with its process");
   for (const name of GLOBAL.slice(0, 2)) writeSysctl(name, "0");
+});
+
+check("removes everything of ours and nothing else", async () => {
+  for (const name of ["baton1", "baton2"]) {
+    const to = `10.99.0.${name.at(-1)}`;
+    const routes = [{ to }, { to: `10.9${name.at(-1)}.0.0/16`, via: "10.99.1.9" }];
+    (await openTun({ name, persist: true, routes })).close();
+  }
+  ip("neigh add proxy 10.99.0.1 dev batonv0 protocol 98", "neigh add proxy 10.99.0.9 dev batonv0");
+  ip("route add 10.94.0.0/16 via 10.99.1.9");
+  assert.equal(removeAll().sort(), ["baton1", "baton2"]);
+  assert.equal(removeAll(), []);
+  assert.equal(settings(), ["0", "0", "0"]);
+  assert.equal(
+    routes("batonv0").filter((to) => to.endsWith("/16")),
+    ["10.94.0.0/16"],
+  );
+  const proxies = ipJson(["neigh", "show", "proxy"]).map((entry) => entry.dst);
+  assert.equal(proxies, ["10.99.0.9"]);
+  ip("neigh del proxy 10.99.0.9 dev batonv0", "route del 10.94.0.0/16");
 });
 
 check("replaces a leftover of ours that it cannot attach to, and nobody else's", async () => {
