@@ -136,3 +136,4 @@ export {
   queueTrim,
 } from "./tcp/buffer";
 export { layoutBegin, layoutEnd, reserve as layoutReserve } from "./layout";
+export { nodesUsed } from "./tcp/node";

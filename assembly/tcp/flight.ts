@@ -197,6 +197,7 @@ export function flightSacked(ptr: usize, left: u32, right: u32): void {
 export function flightSplit(ptr: usize, index: u32, at: u32): u32 {
   const tcb = changetype<Tcb>(ptr);
   const node = nodeAt(index);
+  assert(seqLt(node.start, at) && seqLt(at, node.end));
   const rest = nodeTake(at, node.end);
   if (rest == 0) return 0;
   const second = nodeAt(rest);
@@ -218,6 +219,29 @@ export function flightSplit(ptr: usize, index: u32, at: u32): u32 {
   else tcb.flightNew = rest;
   node.newer = rest;
   return rest;
+}
+
+/**
+ * Deems everything lost that is not SACKed, in order of sequence number, and joins neighbours: what was cut
+ * into small pieces leaves in full segments again.
+ */
+export function flightLoseAll(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  let index = tcb.flightHead;
+  while (index != 0) {
+    const node = nodeAt(index);
+    if ((node.marks & Mark.SACKED) == 0) {
+      while (node.next != 0 && (nodeAt(node.next).marks & Mark.SACKED) == 0) join(tcb, index);
+      if ((node.marks & Mark.LOST) != 0) {
+        unlist(tcb, index); // its turn is by sequence number now
+        tcb.lostBytes -= node.end - node.start;
+        node.marks &= ~(<u32>Mark.LOST);
+        timeAppend(tcb, index);
+      }
+      flightLose(ptr, index);
+    }
+    index = node.next;
+  }
 }
 
 /** Takes back every verdict of loss: the timeout or the recovery was spurious. */
@@ -328,6 +352,27 @@ function unlist(tcb: Tcb, index: u32): void {
   else tcb.flightNew = node.older;
   node.older = 0;
   node.newer = 0;
+}
+
+/** Joins the next node, neither it nor this one SACKed, to this one; the marks of both remain. */
+function join(tcb: Tcb, index: u32): void {
+  const node = nodeAt(index);
+  const other = node.next;
+  const next = nodeAt(other);
+  const len = next.end - next.start;
+  unlist(tcb, other);
+  if ((next.marks & Mark.LOST) != 0) tcb.lostBytes -= len;
+  if ((next.marks & Mark.RETRANS) != 0) tcb.retransBytes -= len;
+  if ((node.marks & Mark.LOST) != 0) tcb.lostBytes += len;
+  if ((node.marks & Mark.RETRANS) != 0) tcb.retransBytes += len;
+  node.marks |= next.marks & Mark.EVER;
+  node.end = next.end;
+  node.next = next.next;
+  if (next.next != 0) nodeAt(next.next).prev = index;
+  else tcb.flightTail = index;
+  if (tcb.flightHint == other) tcb.flightHint = index;
+  tcb.flightCount -= 1;
+  nodeGive(other);
 }
 
 /** Removes the first node. */

@@ -99,9 +99,10 @@ function resendNext(ptr: usize, now: u64): bool {
   if (room == 0) return false;
   const node = nodeAt(index);
   const wanted = node.end - node.start;
-  let allowed = min<u32>(wanted, sizeAllowed(ptr, room));
+  let allowed = min<u32>(wanted, wanted <= min<u32>(room, mss) ? wanted : sizeAllowed(ptr, room));
   // A receiver that took its window back gets one segment at a time (MUST-34).
   if (tcb.sndWnd < mss) allowed = min<u32>(allowed, max<u32>(tcb.sndWnd, 1));
+  if (allowed == 0) return false;
   if (allowed < wanted && flightSplit(ptr, index, node.start + allowed) == 0) return false;
   return resend(ptr, index, now);
 }

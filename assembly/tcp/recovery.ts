@@ -13,6 +13,7 @@ import { congestionAcked, congestionReduce, congestionSample } from "./congestio
 import {
   flightDelivered,
   flightLose,
+  flightLoseAll,
   flightPipe,
   flightRackEndSeq,
   flightRackEver,
@@ -159,12 +160,7 @@ export function recoveryTimeout(ptr: usize): void {
   tcb.dupAcks = 0;
   tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
   if ((nodeAt(tcb.flightHead).marks & Mark.SACKED) != 0) flightRenege(ptr);
-  let index = tcb.flightHead;
-  while (index != 0) {
-    const next = nodeAt(index).next;
-    flightLose(ptr, index);
-    index = next;
-  }
+  flightLoseAll(ptr);
   tcb.cwnd = flightPipe(ptr) + <u32>tcb.sndMss;
   tcb.flags |= Flag.FORCE_ONE;
   timerClear(ptr, Timer.RACK);

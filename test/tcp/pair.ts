@@ -345,7 +345,7 @@ export class Pair {
   runUntil(done: () => boolean, seconds = 600): void {
     const limit = this.now + seconds * 1_000_000;
     for (let steps = 0; !done(); steps++) {
-      if (steps > 2_000_000) throw new Error(`no end after ${steps} steps\n${this.describe(40)}`);
+      if (steps > 200_000) throw new Error(`no end after ${steps} steps\n${this.describe(40)}`);
       if (!this.step(limit)) {
         if (done()) return;
         throw new Error(`did not happen by ${this.now} us\n${this.describe(40)}`);
