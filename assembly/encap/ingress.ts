@@ -4,8 +4,7 @@
  * decides and rewrites. Knows the order of docs/architecture.md "ingress"; must not know what the stack or
  * the host makes of a packet.
  */
-import { Descriptor, Mode, Verdict } from "../layout";
-import { BATCH_MAX } from "../layout";
+import { BATCH_MAX, Descriptor, MapAction, Mode, RecordState, Verdict } from "../layout";
 import { Counter, count, countMany } from "../counters";
 import { Err } from "../errors";
 import { rxDescriptor, slotPacketMax } from "../batch";
@@ -41,7 +40,6 @@ import { recordHome } from "./records";
 import { encapsulate, isPartial } from "./rewrite";
 import { NO_SERVICE, serviceFind } from "./services";
 import { stackInput, stackRefuse } from "./stack";
-import { MapAction } from "../layout";
 
 /** What pass 1 found out about a packet. */
 enum Kind {
@@ -93,10 +91,11 @@ export function ingress(first: u32, end: u32, nowUs: f64): i32 {
   }
   countMany(Counter.PACKETS_IN, <u64>(end - first));
   countMany(Counter.BYTES_IN, bytes);
+  // Two lines each: half of the entries lie behind their home slot, some of those on the next line.
   let sum: u64 = 0;
   for (let index = first; index < end; index++) {
     const work = changetype<Work>(workAt(index));
-    sum += load<u64>(<usize>work.home);
+    sum += load<u64>(<usize>work.home) + load<u64>(<usize>work.home, 64);
   }
   touched = sum;
   const seconds = <u32>(<u64>(nowUs / 1_000_000));
@@ -284,6 +283,11 @@ function local(descriptorPtr: usize, headerLen: u32, nowUs: f64): void {
   if (mode == Mode.RECOVERING) return count(Counter.UNKNOWN_RECOVERING);
   const verdict = stackInput(descriptorPtr, nowUs);
   descriptor.verdict = <u16>verdict;
+  if (verdict == Verdict.HANDBACK) {
+    // A SYN that TIME-WAIT admits, relayed here without encapsulation: the stack named peer and flow.
+    descriptor.record = RecordState.CLOSED;
+    return count(Counter.HANDED_BACK);
+  }
   if (verdict != Verdict.UNMAPPED) return;
   descriptor.peer = 0;
   descriptor.flow = 0;

@@ -13,7 +13,7 @@ import { Err } from "../errors";
 import { Tuple } from "../layout";
 import { EXTENSION_HEADERS_MAX } from "../limits";
 import { loadBe16, loadBe32, storeBe16, storeBe32 } from "./bytes";
-import { sumBytes, sumFold } from "./checksum";
+import { sum64, sumBytes, sumFold } from "./checksum";
 
 export const IP4_HEADER_LEN: u32 = 20;
 export const IP6_HEADER_LEN: u32 = 40;
@@ -71,9 +71,12 @@ function checkV4(ptr: usize, len: u32): i32 {
   const total = loadBe16(ptr + 2);
   if (total > len || headerLen > total) return Err.TRUNCATED;
   if ((loadBe16(ptr + 6) & FRAGMENT_MASK_V4) != 0) return Err.FRAGMENT;
-  if (sumFold(sumBytes(ptr, headerLen, 0)) != 0xffff) return Err.CHECKSUM;
-  if (headerLen != IP4_HEADER_LEN && hasSourceRoute(ptr + IP4_HEADER_LEN, ptr + headerLen)) {
-    return Err.MALFORMED;
+  if (headerLen == IP4_HEADER_LEN) {
+    const sum = sum64(load<u64>(ptr)) + sum64(load<u64>(ptr, 8)) + <u64>load<u32>(ptr, 16);
+    if (sumFold(sum) != 0xffff) return Err.CHECKSUM;
+  } else {
+    if (sumFold(sumBytes(ptr, headerLen, 0)) != 0xffff) return Err.CHECKSUM;
+    if (hasSourceRoute(ptr + IP4_HEADER_LEN, ptr + headerLen)) return Err.MALFORMED;
   }
   return <i32>(headerLen | ((<u32>load<u8>(ptr, 9)) << 16));
 }

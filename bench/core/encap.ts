@@ -5,12 +5,14 @@
  *
  *   node build/bench/core/encap.js [--flows 1000000] [--rounds 5] [--json]
  */
+import koffi from "koffi";
 import { type TestCore, openCore } from "../../test/support/core.ts";
 import { fill, initCore, setTuple, withAddress } from "../../test/support/batch.ts";
 import { ACK, buildTcp, option } from "../../test/support/packet.ts";
 
 const PACKETS = 1 << 16;
 const IMAGE = 128;
+const MADV_HUGEPAGE = 14;
 const FLOW_BASE = 0x00010001;
 const OWN = { 4: "10.9.0.1", 6: "fd09::1" };
 const PEER = { 4: "10.9.0.2", 6: "fd09::2" };
@@ -93,7 +95,6 @@ function clientAddress(index: number, family: 4 | 6): Uint8Array {
   return bytes;
 }
 
-
 function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
   const core = openCore("release");
   const initialised = initCore(core, {
@@ -103,6 +104,7 @@ function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
     slotBytes: 2048,
   });
   if (initialised !== 0) throw new Error(`init returned ${initialised}`);
+  if (process.argv.includes("--huge")) adviseHuge(core.bytes);
   withAddress(core, OWN[family], core.f.tunnelSet!);
   withAddress(core, PEER[family], (f, ptr) => core.f.peerSet!(1, f, ptr));
   withAddress(core, VIP[family], (f, ptr) => core.f.serviceAdd!(f, ptr, 80, 0, 0));
@@ -121,6 +123,14 @@ function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
     if (set !== 0) throw new Error(`flow ${index}: ${set}`);
   }
   return core;
+}
+
+/** madvise(MADV_HUGEPAGE) on linear memory: what the daemon does where it can. */
+function adviseHuge(memory: Uint8Array): void {
+  const libc = koffi.load("libc.so.6");
+  const madvise = libc.func("int madvise(uintptr_t addr, size_t length, int advice)");
+  const advised: unknown = madvise(koffi.address(memory), memory.length, MADV_HUGEPAGE);
+  if (advised !== 0) process.stderr.write(`madvise: errno ${koffi.errno()}\n`);
 }
 
 /** Consecutive, as a connection counter gives them, without zero halves. */
