@@ -9,6 +9,7 @@ import { infoWrite } from "./tcp/info";
 import * as migrate from "./tcp/migrate";
 import * as socket from "./tcp/socket";
 import { Tcb, tcbByHandle, tcbCheck } from "./tcp/tcb";
+import { unreadBytes } from "./tcp/window";
 
 /** Writes one event to eventPtr; 0 when there is none. */
 export function pollEvent(): i32 {
@@ -51,6 +52,20 @@ export function connectionOwner(handle: u32, peer: u32, flow: u32): i32 {
 export function readable(handle: u32, offset: u32): i32 {
   const ptr = tcbByHandle(handle);
   return ptr == 0 ? Err.HANDLE : socket.socketReadable(ptr, offset, SPAN);
+}
+
+/** All unread bytes. */
+export function readableLength(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  return ptr == 0 ? Err.HANDLE : <i32>unreadBytes(ptr);
+}
+
+/** Bytes written and not yet acknowledged by the peer. */
+export function unacknowledgedLength(handle: u32): i32 {
+  const ptr = tcbByHandle(handle);
+  if (ptr == 0) return Err.HANDLE;
+  const tcb = changetype<Tcb>(ptr);
+  return max<i32>(0, <i32>(tcb.sndEnd - tcb.sndUna)); // an acknowledged FIN lies beyond SND.END
 }
 
 export function consume(handle: u32, count: u32, nowUs: f64): i32 {

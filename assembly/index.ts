@@ -256,6 +256,24 @@ export function recordGet(peer: u32, flow: u32): i32 {
   return isPeer(peer) ? <i32>flows.recordGet(peer, flow) : Err.ARGUMENT;
 }
 
+/** Handle of the connection that a flow names, 0 when there is none. */
+export function recordHandle(peer: u32, flow: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  return isPeer(peer) ? <i32>flows.recordHandle(peer, flow) : Err.ARGUMENT;
+}
+
+/** Writes the 4-tuple of a flow to tuplePtr; 0 when the record does not know it. */
+export function recordTuple(peer: u32, flow: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  return isPeer(peer) ? <i32>flows.recordTuple(peer, flow) : Err.ARGUMENT;
+}
+
+/** Walks the records: the one found goes to spanPtr (peer, flow) and tuplePtr; peer 0: none. 0 at the end. */
+export function recordScan(cursor: u32, steps: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  return <i32>records.recordScan(cursor, steps, SPAN);
+}
+
 export function recordPass(peer: u32, flow: u32): i32 {
   if (!clockReady()) return Err.STATE;
   return isPeer(peer) ? flows.recordPass(peer, flow) : Err.ARGUMENT;

@@ -218,6 +218,18 @@ export function recordHandleSet(peer: u32, flow: u32, handle: u32): void {
   changetype<Record>(entry).handle = handle;
 }
 
+/** Handle of the connection that a flow names, 0 when there is none. */
+export function recordHandle(peer: u32, flow: u32): u32 {
+  const entry = recordFind(recordHome(peer, flow), peer, flow);
+  return entry == 0 ? 0 : changetype<Record>(entry).handle;
+}
+
+/** Writes the 4-tuple of a flow to TUPLE; false when the record does not know it. */
+export function recordTuple(peer: u32, flow: u32): bool {
+  const entry = recordFind(recordHome(peer, flow), peer, flow);
+  return entry != 0 && recordTupleGet(entry, TUPLE);
+}
+
 /** FROZEN: MOVE was acknowledged, so held and later segments go back to the forwarder. */
 export function recordPass(peer: u32, flow: u32): i32 {
   const entry = recordFind(recordHome(peer, flow), peer, flow);

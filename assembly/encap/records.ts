@@ -9,12 +9,14 @@
  *    8 remote 16 bytes   24 local 16 bytes   40 remotePort u16   42 localPort u16
  *   44 handle u32   48 queue u32 (hold.ts; 0 none)   52 flags u32   56 endedUs f64
  */
-import { RecordState, Tuple, reserve } from "../layout";
+import { RecordState, TUPLE, Tuple, reserve } from "../layout";
 import { Counter, count } from "../counters";
 import { EXPIRE_STEPS_MAX, RECORD_US } from "../limits";
 import { hashPair } from "../flow/hash";
 import { expiryOldestUs, expiryPop, expiryPush, expiryReserve } from "../flow/expiry";
 import {
+  tableAt,
+  tableCapacity,
   tableClaim,
   tableFull,
   tableHome,
@@ -194,6 +196,28 @@ export function recordTupleGet(entry: usize, tuplePtr: usize): bool {
   tuple.remotePort = record.remotePort;
   tuple.localPort = record.localPort;
   return true;
+}
+
+/**
+ * Walks the table from slot `cursor` on, `steps` slots at most, to the next record that is not NONE: peer and
+ * flow go to spanPtr, the tuple to TUPLE. Peer 0: none was found.
+ * @returns the next cursor, 0 at the end
+ */
+export function recordScan(cursor: u32, steps: u32, spanPtr: usize): u32 {
+  store<u32>(spanPtr, 0);
+  const capacity = tableCapacity(TABLE);
+  let slot = cursor;
+  for (let step: u32 = 0; step < steps && slot < capacity; step++) {
+    const entry = tableAt(TABLE, slot);
+    slot += 1;
+    if (load<u64>(entry) == 0 || recordStateOf(entry) == RecordState.NONE) continue;
+    const record = changetype<Record>(entry);
+    store<u32>(spanPtr, <u32>record.peer);
+    store<u32>(spanPtr, record.flow, 4);
+    if (!recordTupleGet(entry, TUPLE)) changetype<Tuple>(TUPLE).family = 0;
+    break;
+  }
+  return slot < capacity ? slot : 0;
 }
 
 function keyOf(peer: u32, flow: u32): u64 {
