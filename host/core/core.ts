@@ -1,0 +1,386 @@
+/**
+ * The typed façade of the core: one object, one instance, one memory. Knows the ABI and nothing of
+ * Node or Linux, so that it runs in any JavaScript runtime. Every u32 becomes unsigned in this room.
+ */
+import { BatonError } from "../errors.ts";
+import { CoreBatch } from "./batch.ts";
+import { bind, type Abi } from "./abi.ts";
+import { instantiateCore, enumValue, type CoreModule } from "./module.ts";
+import { writeParameters, type CoreParameters } from "./parameters.ts";
+import {
+  Structures,
+  type CoreEvent,
+  type ClientNumbers,
+  type ConnectionInfo,
+  type CoreMapping,
+  type MapInfo,
+} from "./structures.ts";
+import type { Tuple } from "./tuple.ts";
+
+/** Bytes inside linear memory: valid until the next call into the core. */
+export interface Span {
+  readonly ptr: number;
+  readonly len: number;
+}
+
+export type { CoreParameters } from "./parameters.ts";
+export type {
+  ClientNumbers,
+  CoreEvent,
+  CoreEventKind,
+  ConnectionInfo,
+  CoreMapping,
+  MapInfo,
+} from "./structures.ts";
+
+export type RecordState = "none" | "active" | "frozen" | "moved" | "closed" | "poisoned";
+const RECORD_STATES: readonly RecordState[] = [
+  "none",
+  "active",
+  "frozen",
+  "moved",
+  "closed",
+  "poisoned",
+];
+
+export interface FlowRecord {
+  readonly peer: number;
+  readonly flow: number;
+  readonly state: RecordState;
+  /** Undefined when the record does not know it. */
+  readonly tuple: Tuple | undefined;
+}
+
+export type MapAction = "forward" | "local" | "tomb";
+export type Mode = "rst-unknown" | "recovering" | "host-unknown";
+
+const NO_ADDRESS = new Uint8Array(16);
+
+export class Core {
+  readonly rx: CoreBatch;
+  readonly tx: CoreBatch;
+  /** The whole linear memory; never detaches. */
+  readonly memory: Uint8Array;
+  /** The values of assembly/errors.ts by name. */
+  readonly err: Readonly<Record<string, number>>;
+  readonly verdict: Readonly<Record<string, number>>;
+  /** Values of MapInfo.action. */
+  readonly mapActions: Readonly<Record<string, number>>;
+  readonly #module: CoreModule;
+  readonly #structures: Structures;
+  readonly #errNames: ReadonlyMap<number, string>;
+  readonly #address: number;
+  readonly #abi: Abi;
+
+  /**
+   * @param wasm  the bytes of core.wasm
+   * @throws BatonError ERR_BATON_CORE (wrong file, not enough memory, parameters out of range)
+   */
+  constructor(wasm: Uint8Array, parameters: CoreParameters, nowUs: number) {
+    const module = instantiateCore(wasm);
+    this.#module = module;
+    this.#abi = bind(module);
+    this.err = module.enums["Err"] ?? {};
+    this.verdict = module.enums["Verdict"] ?? {};
+    this.mapActions = module.enums["MapAction"] ?? {};
+    this.#errNames = new Map(Object.entries(this.err).map(([name, value]) => [value, name]));
+    writeParameters(module, parameters);
+    this.#check("init", this.#abi.init(nowUs));
+    this.memory = new Uint8Array(module.memory.buffer);
+    this.#structures = new Structures(module);
+    this.#address = this.#structures.addressPtr;
+    this.rx = new CoreBatch(module, this.#abi.rxBatchPtr() >>> 0, parameters.slotBytes);
+    this.tx = new CoreBatch(module, this.#abi.txBatchPtr() >>> 0, parameters.slotBytes);
+  }
+
+  /** "FULL" for -4. */
+  errorName(code: number): string {
+    return this.#errNames.get(code) ?? String(code);
+  }
+
+  // ---- configuration
+
+  /** This node's own tunnel address. */
+  setTunnel(address: Uint8Array): void {
+    this.#check("tunnelSet", this.#abi.tunnelSet(familyOf(address), this.#place(address)));
+  }
+
+  /** The tunnel address of peer `index`, 1 .. PEERS_MAX - 1. */
+  setPeer(index: number, address: Uint8Array): void {
+    this.#check("peerSet", this.#abi.peerSet(index, familyOf(address), this.#place(address)));
+  }
+
+  /** A service address; `mss` 0: by the MTU. Returns its index. */
+  addService(address: Uint8Array, port: number, mss: number, listen: boolean): number {
+    const flags = listen ? enumValue(this.#module, "ServiceFlag", "LISTEN") : 0;
+    return this.#check(
+      "serviceAdd",
+      this.#abi.serviceAdd(familyOf(address), this.#place(address), port, mss, flags),
+    );
+  }
+
+  setMode(mode: Mode): void {
+    const name = mode.toUpperCase().replace("-", "_");
+    this.#check("modeSet", this.#abi.modeSet(enumValue(this.#module, "Mode", name)));
+  }
+
+  // ---- packets and time
+
+  /** Decides about the first `count` packets of the rx batch; returns how many need the host. */
+  handlePackets(count: number, nowUs: number): number {
+    return this.#check("handlePackets", this.#abi.handlePackets(count, nowUs));
+  }
+
+  pollTransmit(nowUs: number): number {
+    return this.#check("pollTransmit", this.#abi.pollTransmit(nowUs));
+  }
+
+  pollHandback(nowUs: number): number {
+    return this.#check("pollHandback", this.#abi.pollHandback(nowUs));
+  }
+
+  nextTimeoutUs(): number {
+    return this.#abi.nextTimeoutUs();
+  }
+
+  handleTimeout(nowUs: number): void {
+    this.#check("handleTimeout", this.#abi.handleTimeout(nowUs));
+  }
+
+  /** The next event, or undefined. */
+  pollEvent(): CoreEvent | undefined {
+    return this.#abi.pollEvent() === 1 ? this.#structures.event() : undefined;
+  }
+
+  // ---- sockets
+
+  /** Received bytes from `offset` unread ones on, as far as they lie together; len 0: no more. */
+  readable(handle: number, offset: number): Span {
+    const len = this.#abi.readable(handle, offset);
+    return len > 0 ? this.#structures.span() : NO_SPAN;
+  }
+
+  /** All unread bytes. */
+  readableLength(handle: number): number {
+    return Math.max(0, this.#abi.readableLength(handle));
+  }
+
+  /** Bytes written and not acknowledged. */
+  unacknowledgedLength(handle: number): number {
+    return Math.max(0, this.#abi.unacknowledgedLength(handle));
+  }
+
+  consume(handle: number, count: number, nowUs: number): void {
+    this.#check("consume", this.#abi.consume(handle, count, nowUs));
+  }
+
+  /** Free send buffer to write to; len 0: full, or nothing may be written any more. */
+  reserve(handle: number): Span {
+    const len = this.#abi.reserve(handle);
+    return len > 0 ? this.#structures.span() : NO_SPAN;
+  }
+
+  commit(handle: number, count: number, nowUs: number): void {
+    this.#check("commit", this.#abi.commit(handle, count, nowUs));
+  }
+
+  /** FIN after everything written; a connection that is over already stays so. */
+  shutdown(handle: number, nowUs: number): void {
+    this.#abi.shutdown(handle, nowUs);
+  }
+
+  abort(handle: number, nowUs: number): void {
+    this.#abi.abort(handle, nowUs);
+  }
+
+  release(handle: number): void {
+    this.#abi.release(handle);
+  }
+
+  /** @throws BatonError for a handle that names no connection. */
+  connectionInfo(handle: number): ConnectionInfo {
+    this.#check("connectionInfo", this.#abi.connectionInfo(handle));
+    return this.#structures.connectionInfo();
+  }
+
+  setNoDelay(handle: number, on: boolean): void {
+    this.#abi.setOption(handle, enumValue(this.#module, "Option", "NODELAY"), on ? 1 : 0);
+  }
+
+  setKeepAlive(handle: number, idleUs: number): void {
+    this.#abi.setOption(handle, enumValue(this.#module, "Option", "KEEPALIVE_US"), idleUs);
+  }
+
+  // ---- migration
+
+  freeze(handle: number): boolean {
+    return this.#abi.freeze(handle) >= 0;
+  }
+
+  thaw(handle: number, nowUs: number): void {
+    this.#check("thaw", this.#abi.thaw(handle, nowUs));
+  }
+
+  discard(handle: number): void {
+    this.#check("discard", this.#abi.discard(handle));
+  }
+
+  /** The blob of a frozen connection, as a copy; an error name when it cannot be compiled. */
+  compile(handle: number, mapping: CoreMapping, nowUs: number): Uint8Array | string {
+    this.#structures.writeMapping(mapping);
+    const length = this.#abi.compile(handle, nowUs);
+    if (length < 0) return this.errorName(length);
+    const ptr = this.#abi.blobPtr() >>> 0;
+    return this.memory.slice(ptr, ptr + length);
+  }
+
+  /**
+   * Installs the connection of a blob: everything or nothing. The blob must hold `mapping` and describe
+   * `tuple`; from then on packets of (peer, mapping.flow) are its own. An error name when it is refused.
+   */
+  infuse(
+    blob: Uint8Array,
+    mapping: CoreMapping,
+    tuple: Tuple,
+    peer: number,
+    nowUs: number,
+  ): number | string {
+    if (blob.length > this.#abi.blobMax() >>> 0) return "FULL";
+    this.#structures.writeMapping(mapping);
+    this.#structures.writeTuple(tuple);
+    this.memory.set(blob, this.#abi.blobPtr() >>> 0);
+    const handle = this.#abi.infuse(blob.length, peer, nowUs);
+    return handle > 0 ? handle : this.errorName(handle);
+  }
+
+  // ---- mapping table
+
+  mapSet(tuple: Tuple, action: MapAction, peer: number, flow: number): boolean {
+    this.#structures.writeTuple(tuple);
+    const value = enumValue(this.#module, "MapAction", action.toUpperCase());
+    const result = this.#abi.mapSet(value, peer, flow);
+    if (result === this.err["FULL"]) return false;
+    this.#check("mapSet", result);
+    return true;
+  }
+
+  mapGet(tuple: Tuple): MapInfo | undefined {
+    this.#structures.writeTuple(tuple);
+    return this.#abi.mapGet() >= 0 ? this.#structures.mapInfo() : undefined;
+  }
+
+  mapDelete(tuple: Tuple): void {
+    this.#structures.writeTuple(tuple);
+    this.#abi.mapDelete();
+  }
+
+  /** What the entry knows of the client's numbers, for one that has seen no packet yet. */
+  mapNote(tuple: Tuple, numbers: ClientNumbers): void {
+    this.#structures.writeTuple(tuple);
+    this.#structures.writeNumbers(numbers);
+    this.#check("mapNote", this.#abi.mapNote());
+  }
+
+  /** Queues the RST and, with `probe`, the probe of PROTOCOL R20. */
+  mapReset(tuple: Tuple, nowUs: number, probe: boolean): void {
+    this.#structures.writeTuple(tuple);
+    this.#abi.mapReset(nowUs, probe ? 1 : 0);
+  }
+
+  /**
+   * Looks at `limit` places of the table from `cursor` on (0 to begin) and calls back for each entry
+   * found, which must not be deleted meanwhile; returns the next cursor, 0 at the end.
+   */
+  mapScan(cursor: number, limit: number, visit: (tuple: Tuple, info: MapInfo) => void): number {
+    const end = cursor + limit;
+    do {
+      cursor = this.#abi.mapScan(cursor, Math.min(limit, end - cursor)) >>> 0;
+      const info = this.#structures.mapInfo();
+      if (info.action !== 0) visit(this.#structures.tuple(), info);
+    } while (cursor !== 0 && cursor < end);
+    return cursor;
+  }
+
+  /** Calls back for every entry of the table. */
+  mapEach(visit: (tuple: Tuple, info: MapInfo) => void): void {
+    let cursor = 0;
+    do {
+      cursor = this.mapScan(cursor, SCAN_STEPS, visit);
+    } while (cursor !== 0);
+  }
+
+  // ---- flow records
+
+  recordSet(peer: number, flow: number, state: RecordState, nowUs: number): void {
+    this.#check("recordSet", this.#abi.recordSet(peer, flow, RECORD_STATES.indexOf(state), nowUs));
+  }
+
+  recordGet(peer: number, flow: number): RecordState {
+    return RECORD_STATES[this.#check("recordGet", this.#abi.recordGet(peer, flow))] ?? "none";
+  }
+
+  /** The connection that a flow names, 0 when there is none. */
+  recordHandle(peer: number, flow: number): number {
+    return this.#check("recordHandle", this.#abi.recordHandle(peer, flow));
+  }
+
+  /** The 4-tuple of a flow, undefined when the record does not know it. */
+  recordTuple(peer: number, flow: number): Tuple | undefined {
+    const found = this.#check("recordTuple", this.#abi.recordTuple(peer, flow));
+    return found === 1 ? this.#structures.tuple() : undefined;
+  }
+
+  /** Calls back for every record that is not "none"; nothing may change meanwhile. */
+  recordEach(visit: (record: FlowRecord) => void): void {
+    let cursor = 0;
+    do {
+      cursor = this.#check("recordScan", this.#abi.recordScan(cursor, SCAN_STEPS));
+      const { ptr: peer, len: flow } = this.#structures.span();
+      if (peer === 0) continue;
+      const tuple = this.#structures.maybeTuple();
+      visit({ peer, flow, state: this.recordGet(peer, flow), tuple });
+    } while (cursor !== 0);
+  }
+
+  /** The forwarder has acknowledged MOVE: segments held for the frozen flow go back to it. */
+  recordPass(peer: number, flow: number): void {
+    this.#check("recordPass", this.#abi.recordPass(peer, flow));
+  }
+
+  /** De-encapsulates rx packet `index`, which a node gave back that never knew its flow. */
+  unwrapReturned(index: number, tuple: Tuple): boolean {
+    this.#structures.writeTuple(tuple);
+    return this.#abi.rxUnwrap(index) >= 0;
+  }
+
+  /** Rx packet `index` is a SYN given back from TIME-WAIT: its answer must stay above these (RFC 6191). */
+  setSynHint(index: number, sndNxt: number, tsVal: number): void {
+    this.rx.setHint(index, enumValue(this.#module, "PacketFlag", "SYN_HINT"), sndNxt, tsVal);
+  }
+
+  // ---- observation
+
+  /** Every counter that is not zero, by name. */
+  counters(): Record<string, number> {
+    return this.#structures.counters();
+  }
+
+  #place(address: Uint8Array): number {
+    this.memory.set(NO_ADDRESS, this.#address);
+    this.memory.set(address, this.#address);
+    return this.#address;
+  }
+
+  #check(name: string, result: number): number {
+    if (result >= 0) return result;
+    throw new BatonError("ERR_BATON_CORE", `core: ${name}: ${this.errorName(result)}`);
+  }
+}
+
+const NO_SPAN: Span = { ptr: 0, len: 0 };
+/** Table slots looked at in one call of mapScan. */
+const SCAN_STEPS = 4096;
+
+function familyOf(address: Uint8Array): 4 | 6 {
+  return address.length === 4 ? 4 : 6;
+}
