@@ -44,7 +44,7 @@ export class Arrivals {
     const frozen = this.outgoing.ofTuple(tuple);
     const isLater = frozen && frozen.generation < message.generation;
     if (frozen?.state === "frozen" && isLater) this.departures.departed(frozen);
-    const refusal = this.world.refusal();
+    const refusal = this.world.refusal(tuple);
     if (refusal) return this.refuse(message, refusal);
     const { generation, source, sourceEpoch } = message;
     const epochs = { forwarderEpoch, sourceEpoch, targetEpoch };

@@ -74,7 +74,7 @@ export interface MigratorWorld {
   /** Reliable; to this very node a local delivery on a later turn. */
   send(node: NodeId, message: Message, options?: SendOptions): void;
   /** Why nothing is taken now; undefined: send it. */
-  refusal(): "full" | "draining" | "no-application" | undefined;
+  refusal(tuple: Tuple): "full" | "draining" | "no-application" | undefined;
   /** A connection arrived and runs. */
   arrived(connection: number, mapping: FlowMapping): void;
   /** This node was declared dead or is out of contact: drop all, draw a new boot epoch (R14). */

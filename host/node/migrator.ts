@@ -93,6 +93,7 @@ export class Migrator {
       target: "",
       targetEpoch: "",
       reset: undefined,
+      blobBytes: 0,
       deadlineUs: Infinity,
     };
     this.outgoing.add(outgoing);
@@ -269,6 +270,7 @@ export class Migrator {
     const { flow, target, targetEpoch } = grant;
     const reset = this.world.stack.resetData(outgoing.connection);
     outgoing.reset = reset;
+    outgoing.blobBytes = blob.length;
     this.outgoing.freeze(outgoing, flow, target, targetEpoch);
     if (previous === NO_FLOW) this.entered.add(outgoing.connection);
     this.mark(outgoing, "frozen");
@@ -330,7 +332,8 @@ export class Migrator {
     this.mark(outgoing, "moved");
     this.entered.delete(outgoing.connection);
     this.world.stack.discard(outgoing.connection);
-    outgoing.done({ kind: "moved", target: outgoing.target, flow: outgoing.flow });
+    const { target, flow, blobBytes } = outgoing;
+    outgoing.done({ kind: "moved", target, flow, blobBytes });
   }
 
   /** FROZEN, ABORTED or FORGET: nothing is emitted. */

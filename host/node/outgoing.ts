@@ -20,7 +20,12 @@ export interface Target {
  * is unknown or it was declared dead; the connection is gone here. "ended": it closed before it moved.
  */
 export type MigrationOutcome =
-  | { readonly kind: "moved"; readonly target: NodeId; readonly flow: FlowId }
+  | {
+      readonly kind: "moved";
+      readonly target: NodeId;
+      readonly flow: FlowId;
+      readonly blobBytes: number;
+    }
   | { readonly kind: "unavailable"; readonly reason: string }
   | { readonly kind: "lost" }
   | { readonly kind: "ended" };
@@ -43,6 +48,7 @@ export interface Outgoing extends Timed {
   target: NodeId;
   targetEpoch: Epoch;
   reset: ResetData | undefined;
+  blobBytes: number;
 }
 
 export class OutgoingTable {

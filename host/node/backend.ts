@@ -1,0 +1,260 @@
+/**
+ * The backend: takes connections over and gives them to an application. Knows the migrator, flow records
+ * and live connections; must not know what an application does, nor sockets.
+ */
+import { formatAddress } from "../core/address.ts";
+import type { PacketBatch } from "../core/batch.ts";
+import type { Core, CoreEvent } from "../core/core.ts";
+import type { Tuple } from "../core/tuple.ts";
+import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import type { Connection, ConnectionAddress } from "./connection.ts";
+import type { Role } from "./engine.ts";
+import type { Clock, Log } from "./environment.ts";
+import { Handbacks } from "./handbacks.ts";
+import { PeerIndexes } from "./indexes.ts";
+import { LiveConnection, type LiveContext } from "./live.ts";
+import type { HeartbeatMessage, Message, ReleaseCause } from "./messages.ts";
+import type { FlowMapping } from "./migration.ts";
+import { Migrator } from "./migrator.ts";
+import { Postbox } from "./postbox.ts";
+import { CoreRecords, CoreStack } from "./stack.ts";
+import { TIMERS, type Timers } from "./timers.ts";
+
+/** What takes migrated connections. */
+export interface Acceptor {
+  /** Anything would be taken at all. */
+  readonly isServing: boolean;
+  /** Would a connection to this service address be taken now? */
+  accepts(local: ConnectionAddress): boolean;
+  /** Takes a connection; never throws, never waits. */
+  accept(connection: Connection): void;
+}
+
+export interface BackendOptions {
+  readonly id: NodeId;
+  readonly core: Core;
+  readonly clock: Clock;
+  readonly transport: Transport;
+  readonly log: Log;
+  readonly wake: () => void;
+  /** Gives packet 0 of the rx batch to the core, as a link would. */
+  readonly inject: () => void;
+  readonly acceptor: Acceptor;
+  /** In the order of the core's peer indexes. */
+  readonly forwarders: readonly NodeId[];
+  /** Connections that may be here at once; credits are what is left of it. */
+  readonly connectionsMax: number;
+  readonly mtu: number;
+  readonly timers?: Timers;
+  readonly events?: BackendEvents;
+}
+
+export interface BackendEvents {
+  arrived?(connection: LiveConnection, mapping: FlowMapping): void;
+  /** The 4-tuple is free again, TIME-WAIT included. */
+  released?(connection: LiveConnection, cause: ReleaseCause): void;
+  /** This node was declared dead, or lost its forwarder: everything was dropped (R14). */
+  restart(): void;
+}
+
+/** Version of the blob format that this build reads and writes. */
+const BLOB_VERSION = 1;
+/** Blobs that may be on their way to us at once beyond those that arrived. */
+const CREDITS_MAX = 1024;
+
+export class Backend implements Role {
+  readonly migrator: Migrator;
+  readonly counters = { arrived: 0, released: 0, reset: 0, datagramsMalformed: 0 };
+  readonly #options: BackendOptions;
+  readonly #peers: PeerIndexes;
+  readonly #postbox: Postbox;
+  readonly #handbacks: Handbacks;
+  readonly #timers: Timers;
+  readonly #live = new Map<number, LiveConnection>();
+  readonly #context: LiveContext;
+  #early: LiveConnection[] = [];
+  /** ICMP errors that the forwarder sent on. */
+  #icmp: Uint8Array[] = [];
+  #draining = false;
+  #heartbeatUs = 0;
+  #sequence = 0;
+  #ids = 0;
+
+  constructor(options: BackendOptions) {
+    this.#options = options;
+    const { core, clock, transport, forwarders, id, wake } = options;
+    this.#timers = options.timers ?? TIMERS;
+    this.#peers = new PeerIndexes(forwarders);
+    this.#postbox = new Postbox(id, transport, wake);
+    this.#handbacks = new Handbacks(core, this.#peers);
+    const early = (live: LiveConnection): void => {
+      this.#early.push(live);
+      wake();
+    };
+    this.#context = { core, nowUs: () => clock.nowUs(), wake, early };
+    this.migrator = new Migrator(
+      {
+        clock,
+        stack: new CoreStack(core, clock, this.#peers),
+        records: new CoreRecords(core, clock, this.#peers),
+        send: (node, message, how) => this.#postbox.send(node, message, how),
+        refusal: (tuple) => this.#refusal(tuple),
+        arrived: (handle, mapping) => this.#arrived(handle, mapping),
+        restart: () => options.events?.restart(),
+      },
+      { self: id, epoch: transport.epoch, timers: this.#timers },
+    );
+    for (const forwarder of forwarders) {
+      this.migrator.addForwarder(forwarder);
+      transport.hello(forwarder);
+    }
+  }
+
+  get connections(): number {
+    return this.#live.size;
+  }
+
+  /** From now on nothing more is taken; what is here stays. */
+  drain(): void {
+    this.#draining = true;
+    this.#heartbeatUs = 0;
+    this.#options.wake();
+  }
+
+  /** Tells every application that its connections are gone; nothing is sent to any client. */
+  giveUp(): void {
+    const code = this.#options.core.err["RESET"] ?? 0;
+    for (const live of this.#live.values()) live.handleEvent({ kind: "closed", code });
+    this.#live.clear();
+  }
+
+  message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
+    const message = this.#postbox.open(bytes);
+    if (!message) return;
+    if (message.type === "heartbeat") this.migrator.heard(peer);
+    else if (message.type === "icmp") this.#icmp.push(message.packet);
+    else this.migrator.handle(peer, epoch, message);
+  }
+
+  peerEpoch(peer: NodeId, epoch: Epoch): void {
+    this.migrator.handleEpoch(peer, epoch);
+    this.#heartbeatUs = 0; // The forwarder should know at once that we are here.
+  }
+
+  unreachable(): void {
+    // A forwarder that restarts says so itself; the lease bounds the rest.
+  }
+
+  event(event: CoreEvent): void {
+    if (event.kind === "released") return this.#released(event);
+    const live = this.#live.get(event.handle);
+    if (!live) return;
+    live.handleEvent(event);
+  }
+
+  pump(): void {
+    this.#postbox.deliver((node, epoch, message: Message) =>
+      this.migrator.handle(node, epoch, message),
+    );
+    this.#handbacks.flush((node, message) => this.#postbox.send(node, message));
+    for (const packet of this.#icmp.splice(0)) this.#inject(packet);
+    if (this.#early.length === 0) return;
+    const early = this.#early;
+    this.#early = [];
+    for (const live of early) live.deliverEarly();
+  }
+
+  handback(batch: PacketBatch, index: number): void {
+    this.#handbacks.add(batch, index);
+  }
+
+  unmapped(): void {
+    // A backend has no service addresses of its own: packets come by tunnel, or not at all.
+  }
+
+  icmp(): void {
+    // Errors about connections of other nodes arrive at the forwarder.
+  }
+
+  nextTimeoutUs(): number {
+    if (this.#early.length > 0) return 0;
+    return Math.min(this.#heartbeatUs, this.migrator.nextTimeoutUs());
+  }
+
+  handleTimeout(): void {
+    const now = this.#options.clock.nowUs();
+    if (this.migrator.nextTimeoutUs() <= now) this.migrator.handleTimeout();
+    if (this.#heartbeatUs > now) return;
+    this.#heartbeatUs = now + this.#timers.heartbeatUs;
+    const beat = this.#heartbeat();
+    for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, beat);
+  }
+
+  #inject(packet: Uint8Array): void {
+    const { core, inject } = this.#options;
+    if (core.rx.place(0, packet)) inject();
+  }
+
+  /** Counts heartbeats modulo 2^32. */
+  #nextSequence(): number {
+    this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;
+    return this.#sequence;
+  }
+
+  #heartbeat(): HeartbeatMessage {
+    const { connectionsMax, mtu, acceptor } = this.#options;
+    const free = Math.max(0, connectionsMax - this.#live.size);
+    return {
+      type: "heartbeat",
+      sequence: this.#nextSequence(),
+      draining: this.#draining,
+      serving: !this.#draining && acceptor.isServing,
+      load: this.#live.size,
+      credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
+      blobVersionMin: BLOB_VERSION,
+      blobVersionMax: BLOB_VERSION,
+      mtu,
+    };
+  }
+
+  #refusal(tuple: Tuple): "full" | "draining" | "no-application" | undefined {
+    const { connectionsMax, acceptor } = this.#options;
+    if (this.#draining) return "draining";
+    if (this.#live.size >= connectionsMax) return "full";
+    const local = { address: formatAddress(tuple.local), port: tuple.localPort };
+    return acceptor.accepts({ ...local, family: tuple.family }) ? undefined : "no-application";
+  }
+
+  #arrived(handle: number, mapping: FlowMapping): void {
+    const tuple: Tuple = this.#options.core.connectionInfo(handle).tuple;
+    const live = new LiveConnection(this.#context, ++this.#ids, handle, tuple);
+    this.#live.set(handle, live);
+    this.counters.arrived++;
+    this.#options.events?.arrived?.(live, mapping);
+    live.begin();
+    this.#options.acceptor.accept(live);
+  }
+
+  #released(event: CoreEvent): void {
+    const { handle, ownerPeer, ownerFlow, tuple } = event;
+    this.#handbacks.released(event);
+    const cause = this.#cause(event.code);
+    const forwarder = this.#peers.nodeOf(ownerPeer);
+    if (forwarder !== undefined && ownerFlow !== 0) {
+      this.migrator.ended(handle, forwarder, ownerFlow, tuple, cause);
+    }
+    const live = this.#live.get(handle);
+    this.counters.released++;
+    if (!live) return;
+    this.#live.delete(handle);
+    this.#options.events?.released?.(live, cause);
+  }
+
+  #cause(code: number): ReleaseCause {
+    const { err } = this.#options.core;
+    if (code === err["RESET"]) return "reset";
+    if (code === err["TIMEOUT"]) return "timeout";
+    if (code === err["ABORTED"]) return "aborted";
+    return "closed";
+  }
+}

@@ -1,0 +1,283 @@
+/**
+ * The classifier: an application on this node's stack that accepts connections, reads the request and
+ * determines the backend, then asks for the connection to be moved there. Knows sockets of the core and
+ * the routing contract; must not know the handoff protocol nor the mapping table.
+ */
+import type { Core, CoreEvent } from "../core/core.ts";
+import { formatAddress } from "../core/address.ts";
+import type { Tuple } from "../core/tuple.ts";
+import type {
+  ReadResult,
+  RequestHead,
+  RequestReader,
+  RouteContext,
+  Router,
+} from "../routing/route.ts";
+import type { Clock } from "./environment.ts";
+
+/** Time for the whole request head, then 408. */
+export const HEAD_LIMIT_US = 10_000_000;
+/** After a reply of our own: how long the client may take to close its side. */
+const LINGER_US = 2_000_000;
+
+/** A connection that is to move, and what is known about it. */
+export interface Classified {
+  readonly handle: number;
+  readonly tuple: Tuple;
+  readonly head: RequestHead;
+  readonly rule: string;
+  /** Backends in order of preference. */
+  readonly candidates: readonly string[];
+  /** Monotonic microseconds of the end of the handshake and of the decision. */
+  readonly acceptedUs: number;
+  readonly decidedUs: number;
+}
+
+/** What became of a move: "moved" and "lost" end our interest, "unavailable" lets us answer 503. */
+export type MoveOutcome = "moved" | "lost" | "unavailable";
+
+export interface ClassifierOptions {
+  readonly core: Core;
+  readonly clock: Clock;
+  readonly router: Router;
+  readonly headLimitUs?: number | undefined;
+  /** Which backends can be used now, for this client. */
+  readonly context: (clientAddress: string) => RouteContext;
+  readonly move: (connection: Classified, done: (outcome: MoveOutcome) => void) => void;
+  /** Something ended here: a rejection, or a client that left. */
+  readonly rejected: (tuple: Tuple, reason: string) => void;
+}
+
+interface Pending {
+  readonly handle: number;
+  readonly tuple: Tuple;
+  readonly reader: RequestReader;
+  readonly acceptedUs: number;
+  /** reading: the head is incomplete. moving: somebody else's. replied: our answer is on its way out. */
+  state: "reading" | "moving" | "replied";
+  /** Unread bytes that do not lie together in the core, and how many of them were copied here. */
+  copy: Uint8Array;
+  copied: number;
+}
+
+export class Classifier {
+  readonly counters = { accepted: 0, decided: 0, rejected: 0, unavailable: 0, left: 0, expired: 0 };
+  readonly #options: ClassifierOptions;
+  readonly #headLimitUs: number;
+  readonly #pending = new Map<number, Pending>();
+  /** In order of their deadlines, since all have the same limit; entries may be stale. */
+  readonly #heads = new Deadlines();
+  readonly #lingers = new Deadlines();
+
+  constructor(options: ClassifierOptions) {
+    this.#options = options;
+    this.#headLimitUs = options.headLimitUs ?? HEAD_LIMIT_US;
+  }
+
+  /** Connections between accept and handoff. */
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** True when the event was about a connection of the classifier. */
+  handleEvent(event: CoreEvent): boolean {
+    if (event.kind === "accepted") {
+      this.#accept(event);
+      return true;
+    }
+    const pending = this.#pending.get(event.handle);
+    if (!pending) return false;
+    if (event.kind === "readable") this.#read(pending, false);
+    else if (event.kind === "ended") this.#read(pending, true);
+    else if (event.kind === "closed") this.#closed(pending);
+    return true;
+  }
+
+  nextTimeoutUs(): number {
+    return Math.min(this.#heads.nextUs(), this.#lingers.nextUs());
+  }
+
+  handleTimeout(): void {
+    const now = this.#options.clock.nowUs();
+    for (let handle = this.#heads.take(now); handle !== 0; handle = this.#heads.take(now)) {
+      const pending = this.#pending.get(handle);
+      if (pending?.state !== "reading") continue;
+      this.counters.expired++;
+      this.#apply(pending, pending.reader.expire());
+    }
+    for (let handle = this.#lingers.take(now); handle !== 0; handle = this.#lingers.take(now)) {
+      const pending = this.#pending.get(handle);
+      if (pending?.state !== "replied") continue;
+      this.#options.core.abort(handle, now);
+      this.#forget(pending);
+    }
+  }
+
+  #accept(event: CoreEvent): void {
+    const now = this.#options.clock.nowUs();
+    this.counters.accepted++;
+    const pending: Pending = {
+      handle: event.handle,
+      tuple: event.tuple,
+      reader: this.#options.router.newReader(),
+      acceptedUs: now,
+      state: "reading",
+      copy: NO_BYTES,
+      copied: 0,
+    };
+    this.#pending.set(event.handle, pending);
+    this.#heads.add(now + this.#headLimitUs, event.handle);
+  }
+
+  #read(pending: Pending, ended: boolean): void {
+    if (pending.state === "moving") return;
+    if (pending.state === "replied") {
+      this.#swallow(pending);
+      if (ended) this.#letGo(pending);
+      return;
+    }
+    const result = pending.reader.read(this.#unread(pending));
+    if (result.kind === "more" && ended) {
+      this.counters.left++;
+      this.#options.rejected(pending.tuple, "the client closed before its request was complete");
+      this.#swallow(pending);
+      this.#letGo(pending);
+      return;
+    }
+    this.#apply(pending, result);
+  }
+
+  #apply(pending: Pending, result: ReadResult): void {
+    if (result.kind === "more") return;
+    if (result.kind === "reject") {
+      this.#reject(pending, result.reason, result.reply, result.reset);
+      return;
+    }
+    const { router, context, clock } = this.#options;
+    const decision = router.decide(result.head, context(formatAddress(pending.tuple.remote)));
+    if (decision.kind === "reject") {
+      this.#reject(pending, decision.reason, decision.reply, decision.reset);
+      return;
+    }
+    this.counters.decided++;
+    const { handle, tuple, acceptedUs } = pending;
+    const { candidates, rule } = decision;
+    pending.state = "moving";
+    const decidedUs = clock.nowUs();
+    const request = { handle, tuple, head: result.head, rule, candidates, acceptedUs, decidedUs };
+    this.#options.move(request, (outcome) => this.#moved(pending, result.head, outcome));
+  }
+
+  #moved(pending: Pending, head: RequestHead, outcome: MoveOutcome): void {
+    if (this.#pending.get(pending.handle) !== pending) return;
+    if (outcome !== "unavailable") {
+      this.#forget(pending);
+      return;
+    }
+    this.counters.unavailable++;
+    const { reply, reset } = this.#options.router.unavailable(head);
+    this.#reject(pending, "no backend takes the connection", reply, reset);
+  }
+
+  #reject(pending: Pending, reason: string, reply: Uint8Array, reset: boolean): void {
+    const { core, clock, rejected } = this.#options;
+    const now = clock.nowUs();
+    this.counters.rejected++;
+    rejected(pending.tuple, reason);
+    if (reset) {
+      core.abort(pending.handle, now);
+      this.#forget(pending);
+      return;
+    }
+    this.#swallow(pending);
+    for (let done = 0; done < reply.length;) {
+      const span = core.reserve(pending.handle);
+      if (span.len === 0) break; // A reply of some hundred bytes always fits a new connection's buffer.
+      const len = Math.min(span.len, reply.length - done);
+      core.memory.set(reply.subarray(done, done + len), span.ptr);
+      core.commit(pending.handle, len, now);
+      done += len;
+    }
+    core.shutdown(pending.handle, now);
+    pending.state = "replied";
+    this.#lingers.add(now + LINGER_US, pending.handle);
+  }
+
+  /** Bytes that come after our answer: unread ones would turn the close into a RST that eats it. */
+  #swallow(pending: Pending): void {
+    const { core, clock } = this.#options;
+    const count = core.readableLength(pending.handle);
+    if (count > 0) core.consume(pending.handle, count, clock.nowUs());
+  }
+
+  #letGo(pending: Pending): void {
+    const { core, clock } = this.#options;
+    core.shutdown(pending.handle, clock.nowUs());
+    this.#forget(pending);
+  }
+
+  #closed(pending: Pending): void {
+    if (pending.state === "reading") {
+      this.counters.left++;
+      this.#options.rejected(pending.tuple, "the client left before its request was complete");
+    }
+    if (pending.state !== "moving") this.#forget(pending);
+  }
+
+  /** Ends our interest in the handle, except when it moved: then it is the migrator's to free. */
+  #forget(pending: Pending): void {
+    this.#pending.delete(pending.handle);
+    if (pending.state !== "moving") this.#options.core.release(pending.handle);
+  }
+
+  /** All unread bytes as one view: in place while they lie together, then copied once each. */
+  #unread(pending: Pending): Uint8Array {
+    const { core } = this.#options;
+    const { handle } = pending;
+    const first = core.readable(handle, 0);
+    const total = core.readableLength(handle);
+    if (first.len >= total) return core.memory.subarray(first.ptr, first.ptr + total);
+    if (pending.copy.length < total) {
+      const larger = new Uint8Array(2 * total);
+      larger.set(pending.copy.subarray(0, pending.copied));
+      pending.copy = larger;
+    }
+    while (pending.copied < total) {
+      const span = core.readable(handle, pending.copied);
+      if (span.len === 0) break;
+      pending.copy.set(core.memory.subarray(span.ptr, span.ptr + span.len), pending.copied);
+      pending.copied += span.len;
+    }
+    return pending.copy.subarray(0, pending.copied);
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A queue of deadlines that were added in order. */
+class Deadlines {
+  #times: number[] = [];
+  #handles: number[] = [];
+  #first = 0;
+
+  add(atUs: number, handle: number): void {
+    this.#times.push(atUs);
+    this.#handles.push(handle);
+  }
+
+  nextUs(): number {
+    return this.#times[this.#first] ?? Infinity;
+  }
+
+  /** The next handle that is due, 0 when none. */
+  take(nowUs: number): number {
+    if (this.nextUs() > nowUs) return 0;
+    const handle = this.#handles[this.#first++] ?? 0;
+    if (this.#first > 1024 && 2 * this.#first > this.#times.length) {
+      this.#times = this.#times.slice(this.#first);
+      this.#handles = this.#handles.slice(this.#first);
+      this.#first = 0;
+    }
+    return handle;
+  }
+}

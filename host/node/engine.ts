@@ -1,0 +1,154 @@
+/**
+ * One turn of a node's loop: packets in, events, timers, packets and datagrams out, in the order that
+ * docs/architecture.md gives. Knows the core, one link for each direction and the transport; must not
+ * know what a role does with an event, nor sockets, nor how the loop is woken.
+ */
+import type { Core, CoreEvent } from "../core/core.ts";
+import type { PacketBatch } from "../core/batch.ts";
+import type { Link } from "../link/link.ts";
+import type { Transport, OutgoingDatagram } from "../transport/transport.ts";
+import type { Clock, Endpoint } from "./environment.ts";
+
+/** Batches read from the link before events and timers get their turn: 16 * 64 packets. */
+const BATCHES_PER_TURN_MAX = 16;
+
+/** Events handled in one turn; what is left makes the turn report more work. */
+const EVENTS_PER_TURN_MAX = 4096;
+
+/** What a role (forwarder, backend) does with what the engine finds. */
+export interface Role {
+  event(event: CoreEvent): void;
+  /** A packet that belongs back at the forwarder, with flow and record in its descriptor. */
+  handback(batch: PacketBatch, index: number): void;
+  /** A packet for a service address that neither the mapping table nor the stack knows. */
+  unmapped(batch: PacketBatch, index: number): void;
+  /** An ICMP error about a connection that another node owns. */
+  icmp(batch: PacketBatch, index: number): void;
+  /** What must not happen amid a batch: local messages, packets that came back, first events. */
+  pump(): void;
+  handleTimeout(): void;
+  nextTimeoutUs(): number;
+}
+
+export interface EngineOptions {
+  readonly core: Core;
+  readonly clock: Clock;
+  readonly link: Link;
+  /** Where packets leave when it is not `link`. */
+  readonly egress?: Link | undefined;
+  readonly transport: Transport;
+  /** Hands over every datagram that has arrived. */
+  readonly receiveDatagrams: (take: (from: Endpoint, bytes: Uint8Array) => void) => void;
+  readonly sendDatagram: (datagram: OutgoingDatagram) => void;
+}
+
+export class Engine {
+  readonly #options: EngineOptions;
+  readonly #egress: Link;
+  #role: Role | undefined;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#egress = options.egress ?? options.link;
+  }
+
+  /** The role is made after the engine, because it calls it. */
+  setRole(role: Role): void {
+    this.#role = role;
+  }
+
+  /** Does everything that can be done now. True: call again soon, there is more. */
+  turn(): boolean {
+    const role = this.#role;
+    if (!role) return false;
+    this.#options.receiveDatagrams(this.#takeDatagram);
+    role.pump();
+    const more = this.#receive(role);
+    const left = this.#drainEvents(role);
+    this.#timers(role);
+    role.pump();
+    this.#drainEvents(role);
+    role.pump();
+    this.#transmit(role);
+    this.#sendDatagrams();
+    return more || left;
+  }
+
+  /** When the next turn is due without any input, in monotonic microseconds; Infinity: never. */
+  nextTimeoutUs(): number {
+    const { core, transport } = this.#options;
+    const role = this.#role?.nextTimeoutUs() ?? Infinity;
+    return Math.min(core.nextTimeoutUs(), transport.nextTimeoutUs(), role);
+  }
+
+  /** Feeds packet 0 of the rx batch to the core as if a link had received it. */
+  inject(): void {
+    const role = this.#role;
+    if (role) this.#handle(role, 1);
+  }
+
+  readonly #takeDatagram = (from: Endpoint, bytes: Uint8Array): void => {
+    this.#options.transport.handleDatagram(from, bytes);
+  };
+
+  #receive(role: Role): boolean {
+    const { core, link } = this.#options;
+    for (let round = 0; round < BATCHES_PER_TURN_MAX; round++) {
+      const count = link.receive(core.rx);
+      if (count === 0) return false;
+      this.#handle(role, count);
+      if (count < core.rx.length) return false;
+    }
+    return true;
+  }
+
+  #handle(role: Role, count: number): void {
+    const { core, clock } = this.#options;
+    if (core.handlePackets(count, clock.nowUs()) === 0) return;
+    const { DROPPED, CONSUMED, TRANSMIT, HANDBACK, UNMAPPED, ICMP } = core.verdict;
+    for (let index = 0; index < count; index++) {
+      const verdict = core.rx.verdict(index);
+      if (verdict === TRANSMIT) this.#egress.transmit(core.rx, index);
+      else if (verdict === DROPPED || verdict === CONSUMED) continue;
+      else if (verdict === HANDBACK) role.handback(core.rx, index);
+      else if (verdict === UNMAPPED) role.unmapped(core.rx, index);
+      else if (verdict === ICMP) role.icmp(core.rx, index);
+    }
+    this.#egress.flush();
+  }
+
+  #drainEvents(role: Role): boolean {
+    const { core } = this.#options;
+    for (let count = 0; count < EVENTS_PER_TURN_MAX; count++) {
+      const event = core.pollEvent();
+      if (!event) return false;
+      role.event(event);
+    }
+    return true;
+  }
+
+  #timers(role: Role): void {
+    const { core, clock, transport } = this.#options;
+    const now = clock.nowUs();
+    if (core.nextTimeoutUs() <= now) core.handleTimeout(now);
+    if (transport.nextTimeoutUs() <= now) transport.handleTimeout();
+    if (role.nextTimeoutUs() <= now) role.handleTimeout();
+  }
+
+  #transmit(role: Role): void {
+    const { core, clock } = this.#options;
+    const now = clock.nowUs();
+    for (let count = core.pollTransmit(now); count > 0; count = core.pollTransmit(now)) {
+      for (let index = 0; index < count; index++) this.#egress.transmit(core.tx, index);
+      this.#egress.flush();
+    }
+    for (let count = core.pollHandback(now); count > 0; count = core.pollHandback(now)) {
+      for (let index = 0; index < count; index++) role.handback(core.tx, index);
+    }
+  }
+
+  #sendDatagrams(): void {
+    const { transport, sendDatagram } = this.#options;
+    for (let out = transport.pollDatagram(); out; out = transport.pollDatagram()) sendDatagram(out);
+  }
+}

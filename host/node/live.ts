@@ -1,0 +1,181 @@
+/**
+ * A connection of this node's stack as applications see it: `Connection` over a handle of the core.
+ * Knows the core's socket calls and events; must not know flows or migration.
+ */
+import type { Core, CoreEvent } from "../core/core.ts";
+import { formatAddress } from "../core/address.ts";
+import type { Tuple } from "../core/tuple.ts";
+import type { Connection, ConnectionAddress, ConnectionEvents } from "./connection.ts";
+
+/** What a live connection needs around it. */
+export interface LiveContext {
+  readonly core: Core;
+  readonly nowUs: () => number;
+  /** Something may be ready to leave: a turn is due. */
+  readonly wake: () => void;
+  /** Events wait for a listener that has just come: call `deliverEarly` on the next turn. */
+  readonly early: (connection: LiveConnection) => void;
+}
+
+export class LiveConnection implements Connection {
+  readonly id: number;
+  readonly remote: ConnectionAddress;
+  readonly local: ConnectionAddress;
+  readonly tuple: Tuple;
+  bytesRead = 0;
+  bytesWritten = 0;
+  readonly #context: LiveContext;
+  readonly #handle: number;
+  #events: ConnectionEvents | undefined;
+  /** Events that came before anybody listened. */
+  #early: Pick<CoreEvent, "kind" | "code">[] = [];
+  #gone = false;
+
+  constructor(context: LiveContext, id: number, handle: number, tuple: Tuple) {
+    this.#context = context;
+    this.#handle = handle;
+    this.id = id;
+    this.tuple = tuple;
+    this.remote = addressOf(tuple.remote, tuple.remotePort, tuple.family);
+    this.local = addressOf(tuple.local, tuple.localPort, tuple.family);
+  }
+
+  get handle(): number {
+    return this.#handle;
+  }
+
+  get readableLength(): number {
+    return this.#gone ? 0 : this.#context.core.readableLength(this.#handle);
+  }
+
+  get writableLength(): number {
+    return this.#gone ? 0 : this.#context.core.unacknowledgedLength(this.#handle);
+  }
+
+  listen(events: ConnectionEvents): void {
+    this.#events = events;
+    if (this.#early.length > 0) this.#context.early(this);
+  }
+
+  /** A connection that arrived with unread bytes, or with the peer's FIN, says so first of all. */
+  begin(): void {
+    const { core } = this.#context;
+    const code = core.err["OK"] ?? 0;
+    if (this.readableLength > 0) this.handleEvent({ kind: "readable", code });
+    if (core.connectionInfo(this.#handle).isEnded) this.handleEvent({ kind: "ended", code });
+  }
+
+  /** Delivers what happened before `listen`; part of the node's turn. */
+  deliverEarly(): void {
+    if (!this.#events) return;
+    const early = this.#early;
+    this.#early = [];
+    for (const event of early) this.handleEvent(event);
+  }
+
+  handleEvent(event: Pick<CoreEvent, "kind" | "code">): void {
+    const events = this.#events;
+    if (!events) {
+      this.#early.push(event);
+      return;
+    }
+    if (event.kind === "readable") events.readable();
+    else if (event.kind === "writable") events.writable();
+    else if (event.kind === "ended") events.ended();
+    else if (event.kind === "closed") events.closed(failure(this.#context.core, event.code));
+  }
+
+  read(into: Uint8Array): number {
+    const count = this.peek(into, 0);
+    if (count === 0) return 0;
+    this.#context.core.consume(this.#handle, count, this.#context.nowUs());
+    this.bytesRead += count;
+    this.#context.wake();
+    return count;
+  }
+
+  peek(into: Uint8Array, offset: number): number {
+    if (this.#gone) return 0;
+    const { core } = this.#context;
+    let done = 0;
+    while (done < into.length) {
+      const span = core.readable(this.#handle, offset + done);
+      const len = Math.min(span.len, into.length - done);
+      if (len <= 0) break;
+      into.set(core.memory.subarray(span.ptr, span.ptr + len), done);
+      done += len;
+    }
+    return done;
+  }
+
+  write(from: Uint8Array): number {
+    if (this.#gone) return 0;
+    const { core, nowUs, wake } = this.#context;
+    let done = 0;
+    while (done < from.length) {
+      const span = core.reserve(this.#handle);
+      const len = Math.min(span.len, from.length - done);
+      if (len <= 0) break;
+      core.memory.set(from.subarray(done, done + len), span.ptr);
+      core.commit(this.#handle, len, nowUs());
+      done += len;
+    }
+    this.bytesWritten += done;
+    if (done > 0) wake();
+    return done;
+  }
+
+  shutdown(): void {
+    if (this.#gone) return;
+    this.#context.core.shutdown(this.#handle, this.#context.nowUs());
+    this.#context.wake();
+  }
+
+  abort(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#context.core.abort(this.#handle, this.#context.nowUs());
+    this.#context.core.release(this.#handle);
+    this.#context.wake();
+  }
+
+  close(): void {
+    if (this.#gone) return;
+    const { core, nowUs, wake } = this.#context;
+    if (core.readableLength(this.#handle) > 0) {
+      this.abort();
+      return;
+    }
+    this.#gone = true;
+    core.shutdown(this.#handle, nowUs());
+    core.release(this.#handle);
+    wake();
+  }
+
+  /** The connection lives on elsewhere: nothing more may be done with it here. */
+  detach(): void {
+    this.#gone = true;
+    this.#events = undefined;
+    this.#early = [];
+  }
+
+  setNoDelay(on: boolean): void {
+    if (!this.#gone) this.#context.core.setNoDelay(this.#handle, on);
+  }
+
+  setKeepAlive(idleMs: number): void {
+    if (!this.#gone) this.#context.core.setKeepAlive(this.#handle, idleMs * 1000);
+  }
+}
+
+function addressOf(bytes: Uint8Array, port: number, family: 4 | 6): ConnectionAddress {
+  return { address: formatAddress(bytes), port, family };
+}
+
+function failure(core: Core, code: number): { code: string; message: string } | undefined {
+  const { err } = core;
+  if (code === err.OK) return undefined;
+  if (code === err.TIMEOUT) return { code: "ETIMEDOUT", message: "connection timed out" };
+  if (code === err.ABORTED) return { code: "ECONNABORTED", message: "connection aborted" };
+  return { code: "ECONNRESET", message: "connection reset by peer" };
+}

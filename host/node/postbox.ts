@@ -1,0 +1,77 @@
+/**
+ * How a role sends messages: to other nodes through the transport, to itself on a later turn. Knows
+ * addressing and the codec; must not know what a message does.
+ */
+import type { Epoch, NodeId, Outcome, SendOptions, Transport } from "../transport/transport.ts";
+import { decodeMessage, encodeMessage } from "./codec.ts";
+import type { Message } from "./messages.ts";
+
+/** Messages that may be lost: TCP above them retransmits, or the next one says the same. */
+const UNRELIABLE: ReadonlySet<Message["type"]> = new Set([
+  "handback",
+  "relay",
+  "icmp",
+  "heartbeat",
+]);
+
+/** Local deliveries in one go; more mean that two rooms answer each other for ever. */
+const LOCAL_MAX = 1_000_000;
+
+interface Letter {
+  readonly message: Message;
+  readonly onOutcome: ((outcome: Outcome) => void) | undefined;
+}
+
+export class Postbox {
+  readonly counters = { sent: 0, received: 0, local: 0, malformed: 0 };
+  readonly #self: NodeId;
+  readonly #transport: Transport;
+  readonly #wake: () => void;
+  #letters: Letter[] = [];
+
+  constructor(self: NodeId, transport: Transport, wake: () => void) {
+    this.#self = self;
+    this.#transport = transport;
+    this.#wake = wake;
+  }
+
+  /** Whether a local message waits for `deliver`. */
+  get isWaiting(): boolean {
+    return this.#letters.length > 0;
+  }
+
+  send(node: NodeId, message: Message, options: SendOptions = {}): void {
+    if (node === this.#self) {
+      this.#letters.push({ message, onOutcome: options.onOutcome });
+      this.#wake();
+      return;
+    }
+    this.counters.sent++;
+    const bytes = encodeMessage(message);
+    if (UNRELIABLE.has(message.type)) this.#transport.sendUnreliable(node, bytes);
+    else this.#transport.send(node, bytes, options);
+  }
+
+  /** Hands out local messages, and those they cause, in order. */
+  deliver(take: (node: NodeId, epoch: Epoch, message: Message) => void): void {
+    for (let count = 0; this.#letters.length > 0; count++) {
+      if (count > LOCAL_MAX) throw new Error("local messages never end");
+      const letters = this.#letters;
+      this.#letters = [];
+      for (const { message, onOutcome } of letters) {
+        this.counters.local++;
+        take(this.#self, this.#transport.epoch, message);
+        onOutcome?.("delivered");
+      }
+    }
+  }
+
+  /** A message from outside; undefined and counted when it is none. */
+  open(bytes: Uint8Array): Message | undefined {
+    this.counters.received++;
+    const message = decodeMessage(bytes);
+    if (message.type !== "malformed") return message;
+    this.counters.malformed++;
+    return undefined;
+  }
+}
