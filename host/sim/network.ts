@@ -40,7 +40,7 @@ export interface NetworkCounters {
   unroutable: number;
 }
 
-type Receiver = (bytes: Uint8Array) => void;
+type Receiver = (bytes: Uint8Array, from: string) => void;
 
 export class Network {
   readonly counters: NetworkCounters = {
@@ -120,7 +120,7 @@ export class Network {
         return;
       }
       this.counters.delivered++;
-      receiver(bytes);
+      receiver(bytes, from);
     });
   }
 
