@@ -1,8 +1,11 @@
 #!/usr/bin/env node
 /** The `baton` command. Parses and dispatches; must not know how anything is done. */
+import { addBackend, addForwarder } from "./daemon.ts";
 import { addKeygen } from "./keygen.ts";
 import { newProgram, runProgram } from "./program.ts";
 
 const program = newProgram();
+addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runForwarder);
+addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
 addKeygen(program);
 await runProgram(program, process.argv.slice(2));

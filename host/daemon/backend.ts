@@ -1,0 +1,136 @@
+/** `baton backend`, and the backend of an application: the role with real adapters around it. */
+import type { Application } from "../app/application.ts";
+import { UpstreamApplication } from "../app/upstream.ts";
+import type { BackendConfig, NodeConfig, PeerSpec } from "../config/config.ts";
+import { Backend } from "../node/backend.ts";
+import type { LiveConnection } from "../node/live.ts";
+import { NO_FLOW } from "../node/messages.ts";
+import { jsonLine } from "../observe/json.ts";
+import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
+import { nodeId } from "../transport/create.ts";
+import { daemonLog, untilStopped } from "./lifecycle.ts";
+import { openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import type { Log } from "../node/environment.ts";
+
+const SIZES: CoreSizes = {
+  connectionsMax: 65_536,
+  timeWaitMax: 131_072,
+  halfOpenMax: 16,
+  mappings4Max: 16,
+  mappings6Max: 16,
+  recordsMax: 1 << 18,
+  earlyBytesMax: 16 << 20,
+  earlyFlowsMax: 8192,
+  bufferBytes: 512 << 20,
+  slotBytes: 65_536,
+  blobBytes: 8 << 20,
+  mtu: 1500,
+};
+
+/** For the question whether anything is served at all. */
+const ANY_ADDRESS = { address: "::", port: 0, family: 6 } as const;
+
+export interface RunningBackend {
+  readonly node: RunningNode;
+  readonly backend: Backend;
+}
+
+export interface BackendNodeOptions {
+  readonly config: NodeConfig & { readonly forwarders: readonly PeerSpec[] };
+  readonly application: Application;
+  readonly log: Log;
+  readonly report?: ((entry: ConnectionReport) => void) | undefined;
+  /** The node was declared dead or lost its forwarder: it must be opened anew. */
+  readonly restart: () => void;
+}
+
+export async function openBackend(options: BackendNodeOptions): Promise<RunningBackend> {
+  const { config, application, log, report } = options;
+  let backend: Backend | undefined;
+  const flows = new WeakMap<LiveConnection, number>();
+  const node = await openNode({
+    config,
+    peers: config.forwarders,
+    routes: config.tunnels.map(({ address }) => ({ to: address })),
+    sizes: SIZES,
+    persist: false,
+    log,
+    role: (parts) => {
+      backend = new Backend({
+        ...parts,
+        inject: () => parts.engine.inject(),
+        acceptor: {
+          get isServing() {
+            return application.accepts(ANY_ADDRESS);
+          },
+          accepts: (local) => application.accepts(local),
+          accept: (connection) => application.accept(connection),
+        },
+        forwarders: config.forwarders.map(({ name }) => nodeId(parts.cipher, name)),
+        connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
+        mtu: config.mtu ?? SIZES.mtu,
+        events: {
+          arrived: (connection, mapping) => flows.set(connection, mapping.flow),
+          released: (connection, cause) =>
+            report?.(releaseReport(connection, flows.get(connection) ?? NO_FLOW, cause)),
+          restart: options.restart,
+        },
+      });
+      return backend;
+    },
+  });
+  return { node, backend: backend as Backend };
+}
+
+export async function runBackend(config: BackendConfig, stop: AbortSignal): Promise<void> {
+  const log = daemonLog(config.json);
+  const application = new UpstreamApplication(config.upstream, {
+    proxyProtocol: config.proxyProtocol,
+    connectTimeoutMs: config.timeouts.connectMs,
+  });
+  const report = (entry: ConnectionReport): void => {
+    process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));
+  };
+  for (let again = true; again && !stop.aborted;) {
+    again = await serve(config, application, log, report, stop);
+  }
+}
+
+/** One boot epoch. True: it is over and another one should begin (PROTOCOL R14). */
+async function serve(
+  config: BackendConfig,
+  application: Application,
+  log: Log,
+  report: (entry: ConnectionReport) => void,
+  stop: AbortSignal,
+): Promise<boolean> {
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  stop.addEventListener("abort", end, { once: true });
+  const { backend, node } = await openBackend({ config, application, log, report, restart: end });
+  if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "backend" }));
+  else log.write("info", `${config.name} takes connections`);
+  await untilStopped(node, over.signal, config.json, async () => {
+    stop.removeEventListener("abort", end);
+    if (stop.aborted) await application.close(CLOSE_LIMIT_MS);
+    else backend.giveUp();
+    return { migrator: { ...backend.migrator.counters }, backend: { ...backend.counters } };
+  });
+  if (!stop.aborted) log.write("warn", "lost contact: every connection was given up");
+  return !stop.aborted;
+}
+
+/** How long connections may go on after a signal. */
+const CLOSE_LIMIT_MS = 5_000;
+
+function releaseReport(connection: LiveConnection, flow: number, cause: string): ConnectionReport {
+  const { remote, local, bytesRead, bytesWritten } = connection;
+  return {
+    client: { address: remote.address, port: remote.port },
+    service: { address: local.address, port: local.port },
+    flow,
+    failure: cause === "closed" ? undefined : cause,
+    forwardedBytes: bytesRead,
+    directBytes: bytesWritten,
+  };
+}

@@ -1,0 +1,104 @@
+/** `baton forwarder`: the role with real adapters around it, until it is told to stop. */
+import type { ForwarderConfig } from "../config/config.ts";
+import { formatAddress } from "../core/address.ts";
+import type { Tuple } from "../core/tuple.ts";
+import { announce, type Announcement } from "../link/neighbour.ts";
+import { Forwarder, type Handoff } from "../node/forwarder.ts";
+import { jsonLine } from "../observe/json.ts";
+import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
+import { createRouter } from "../routing/router.ts";
+import { nodeId } from "../transport/create.ts";
+import { daemonLog, untilStopped } from "./lifecycle.ts";
+import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+
+const SIZES: CoreSizes = {
+  connectionsMax: 65_536,
+  timeWaitMax: 65_536,
+  halfOpenMax: 16_384,
+  mappings4Max: 1 << 20,
+  mappings6Max: 1 << 18,
+  recordsMax: 4096,
+  earlyBytesMax: 1 << 20,
+  earlyFlowsMax: 1024,
+  bufferBytes: 128 << 20,
+  slotBytes: 65_536,
+  blobBytes: 4 << 20,
+  mtu: 1500,
+};
+
+export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): Promise<void> {
+  const log = daemonLog(config.json);
+  const report = (entry: ConnectionReport): void => {
+    process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));
+  };
+  let forwarder: Forwarder | undefined;
+  const node = await openNode({
+    config,
+    peers: config.backends,
+    routes: routesOf(config),
+    sizes: SIZES,
+    persist: true,
+    log,
+    role: (parts) => {
+      for (const { address, port } of config.services) {
+        parts.core.addService(addressBytes(address), port, 0, true);
+      }
+      forwarder = new Forwarder({
+        ...parts,
+        inject: () => parts.engine.inject(),
+        router: createRouter(config.rules),
+        backends: config.backends.map(({ name }) => ({ name, id: nodeId(parts.cipher, name) })),
+        headLimitUs:
+          config.timeouts.headMs === undefined ? undefined : config.timeouts.headMs * 1000,
+        mtu: config.mtu ?? SIZES.mtu,
+        events: {
+          handedOff: (handoff) => report(handoffReport(handoff)),
+          rejected: (tuple, reason) => report({ ...endsOf(tuple), failure: reason }),
+        },
+      });
+      return forwarder;
+    },
+  });
+  const announcement = startAnnouncing(config, node);
+  if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "forwarder" }));
+  else log.write("info", `${config.name} forwards ${config.services.length} service addresses`);
+  await untilStopped(node, stop, config.json, () => {
+    announcement?.close();
+    return {
+      judge: { ...forwarder?.judge.counters },
+      migrator: { ...forwarder?.migrator.counters },
+      classifier: { ...forwarder?.classifier.counters },
+      forwarder: { ...forwarder?.counters },
+    };
+  });
+}
+
+/** Packets to service addresses and to the own tunnel addresses come in by the link. */
+function routesOf(config: ForwarderConfig): { readonly to: string }[] {
+  const addresses = [...config.services, ...config.tunnels].map(({ address }) => address);
+  return [...new Set(addresses)].map((to) => ({ to }));
+}
+
+function startAnnouncing(config: ForwarderConfig, node: RunningNode): Announcement | undefined {
+  if (config.announce === undefined) return undefined;
+  const addresses = [...new Set(config.services.map(({ address }) => address))];
+  try {
+    return announce(config.announce, addresses);
+  } catch (error) {
+    node.close();
+    throw error;
+  }
+}
+
+function endsOf(tuple: Tuple): Pick<ConnectionReport, "client" | "service"> {
+  return {
+    client: { address: formatAddress(tuple.remote), port: tuple.remotePort },
+    service: { address: formatAddress(tuple.local), port: tuple.localPort },
+  };
+}
+
+function handoffReport(handoff: Handoff): ConnectionReport {
+  const { request, backend, flow, blobBytes, handoffUs } = handoff;
+  const { head, rule } = request;
+  return { ...endsOf(request.tuple), head, rule, backend, flow, blobBytes, handoffUs };
+}

@@ -1,0 +1,43 @@
+/** How a daemon logs, waits for its end, and leaves. Knows signals as an AbortSignal and the two outputs. */
+import type { Log } from "../node/environment.ts";
+import { formatCounters, type CounterGroups } from "../observe/counters.ts";
+import { jsonLine } from "../observe/json.ts";
+import { createLog } from "../observe/log.ts";
+import type { RunningNode } from "./parts.ts";
+
+/** Logs go to stderr, reports to stdout. */
+export function daemonLog(json: boolean): Log {
+  return createLog({
+    json,
+    level: "info",
+    wallMs: () => Date.now(),
+    write: (line) => process.stderr.write(line),
+  });
+}
+
+/**
+ * Runs until `stop` is aborted, then closes the node and prints its counters. Rejects when the node breaks;
+ * it is closed then too. `leave` undoes what the role did and gives its counters.
+ */
+export async function untilStopped(
+  node: RunningNode,
+  stop: AbortSignal,
+  json: boolean,
+  leave: () => CounterGroups | Promise<CounterGroups>,
+): Promise<void> {
+  try {
+    await Promise.race([aborted(stop), node.failed]);
+  } finally {
+    const counters = { ...(await leave()), ...node.counters() };
+    node.close();
+    if (json) process.stdout.write(jsonLine({ event: "counters", ...counters }));
+    else process.stderr.write(formatCounters(counters));
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) =>
+    signal.addEventListener("abort", () => resolve(), { once: true }),
+  );
+}

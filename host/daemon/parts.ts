@@ -1,0 +1,230 @@
+/**
+ * What every daemon has: a core, a link, a socket, a transport, a loop. Knows how the adapters are put
+ * together; must not know what a role does with them.
+ */
+import { readFileSync } from "node:fs";
+import type { NodeConfig, PeerSpec } from "../config/config.ts";
+import { readKeyFile } from "../config/key.ts";
+import { parseAddress } from "../core/address.ts";
+import { Core } from "../core/core.ts";
+import type { CoreParameters } from "../core/parameters.ts";
+import { BatonError } from "../errors.ts";
+import { createNodeCipher } from "../link/cipher.ts";
+import { SystemClock } from "../link/clock.ts";
+import type { Link } from "../link/link.ts";
+import { Loop } from "../link/loop.ts";
+import { systemRandom } from "../link/random.ts";
+import { openTun } from "../link/tun.ts";
+import { openUdp, type UdpSocket } from "../link/udp.ts";
+import type { Route } from "../linux/route.ts";
+import { Engine, type Role } from "../node/engine.ts";
+import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
+import { createTransport, nodeId } from "../transport/create.ts";
+import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
+
+/** Where the build puts the core: beside build/host. */
+const CORE_WASM = new URL("../../core.wasm", import.meta.url);
+
+export type CoreSizes = Omit<CoreParameters, "hashSecret" | "isnSecret" | "wallMs">;
+
+/** What a role is made of. */
+export interface Parts {
+  readonly id: NodeId;
+  readonly core: Core;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly cipher: Cipher;
+  readonly transport: Transport;
+  readonly engine: Engine;
+  readonly log: Log;
+  /** Asks for a turn. */
+  readonly wake: () => void;
+}
+
+/** A role as the engine and the transport see it. */
+export interface DaemonRole extends Role, TransportEvents {
+  /** The kernel of a peer says that nobody listens there. */
+  unreachable(peer: NodeId): void;
+}
+
+export interface RunningNode {
+  readonly parts: Parts;
+  readonly link: Link;
+  readonly counters: () => Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Rejects when the node breaks: a trap, a link that is gone. */
+  readonly failed: Promise<never>;
+  close(): void;
+}
+
+export interface OpenOptions {
+  readonly config: NodeConfig;
+  readonly peers: readonly PeerSpec[];
+  /** Addresses whose packets belong to this node's link. */
+  readonly routes: readonly Route[];
+  readonly sizes: CoreSizes;
+  /** The device outlives this process: established connections survive a restart. */
+  readonly persist: boolean;
+  readonly log: Log;
+  readonly role: (parts: Parts) => DaemonRole;
+}
+
+export async function openNode(options: OpenOptions): Promise<RunningNode> {
+  const { config, log } = options;
+  const keys = readKeyFile(config.keyFile);
+  const clock = new SystemClock();
+  const cipher = createNodeCipher();
+  const core = openCore(options, cipher, keys, clock);
+  const udp = await openUdp({ listen: config.listen });
+  let link: Link;
+  try {
+    link = await openTun({
+      name: config.link.device,
+      persist: options.persist,
+      routes: options.routes,
+      ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
+    });
+  } catch (error) {
+    udp.close();
+    throw error;
+  }
+  return assemble(options, { core, clock, cipher, keys, udp, link }, log);
+}
+
+interface Opened {
+  readonly core: Core;
+  readonly clock: SystemClock;
+  readonly cipher: Cipher;
+  readonly keys: readonly Uint8Array[];
+  readonly udp: UdpSocket;
+  readonly link: Link;
+}
+
+function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
+  const { config } = options;
+  const { core, clock, cipher, keys, udp, link } = opened;
+  const id = nodeId(cipher, config.name);
+  const transport = createTransport({
+    id,
+    name: config.name,
+    keys,
+    clock,
+    random: systemRandom,
+    cipher,
+    log,
+    events: {
+      message: (peer, epoch, bytes) => role.message(peer, epoch, bytes),
+      peerEpoch: (peer, epoch, previous) => role.peerEpoch(peer, epoch, previous),
+    },
+  });
+  for (const { name, endpoint } of options.peers) {
+    transport.addPeer({ id: nodeId(cipher, name), name, endpoint });
+  }
+  const engine = new Engine({
+    core,
+    clock,
+    link,
+    transport,
+    receiveDatagrams: (take) => udp.receive(take),
+    sendDatagram: (datagram) => udp.send(datagram),
+  });
+  let fail: (error: unknown) => void = () => undefined;
+  const failed = new Promise<never>((_resolve, reject) => (fail = reject));
+  failed.catch(() => undefined); // Whoever runs the node awaits it; nobody else must.
+  const loop = new Loop(engine, clock, fail);
+  const parts: Parts = {
+    id,
+    core,
+    clock,
+    random: systemRandom,
+    cipher,
+    transport,
+    engine,
+    log,
+    wake: () => loop.wake(),
+  };
+  const role = options.role(parts);
+  engine.setRole(role);
+  watchPeers(options.peers, cipher, udp, role, loop);
+  link.onReadable(() => loop.runNow());
+  link.onError(fail);
+  udp.onReadable(() => loop.runNow());
+  loop.wake();
+  return {
+    parts,
+    link,
+    failed,
+    counters: () => ({
+      core: core.counters(),
+      link: { ...link.counters },
+      udp: { ...udp.counters },
+      transport: { ...transport.counters },
+    }),
+    close: () => {
+      loop.close();
+      link.close();
+      udp.close();
+      transport.close();
+    },
+  };
+}
+
+function watchPeers(
+  peers: readonly PeerSpec[],
+  cipher: Cipher,
+  udp: UdpSocket,
+  role: DaemonRole,
+  loop: Loop,
+): void {
+  const byEndpoint = new Map<string, NodeId>();
+  for (const { name, endpoint } of peers) {
+    byEndpoint.set(`${endpoint.address} ${endpoint.port}`, nodeId(cipher, name));
+    // A system that cannot tell only means that silence alone has to.
+    void udp.watch(endpoint);
+  }
+  udp.onUnreachable(({ address, port }) => {
+    const peer = byEndpoint.get(`${address} ${port}`);
+    if (peer === undefined) return;
+    role.unreachable(peer);
+    loop.wake();
+  });
+}
+
+function openCore(
+  options: OpenOptions,
+  cipher: Cipher,
+  keys: readonly Uint8Array[],
+  clock: SystemClock,
+): Core {
+  const { config, sizes } = options;
+  const text = new TextEncoder();
+  const isnSecret = cipher.hkdf(
+    keys[0] as Uint8Array,
+    new Uint8Array(0),
+    text.encode(ISN_INFO),
+    16,
+  );
+  const parameters: CoreParameters = {
+    ...sizes,
+    ...config.limits,
+    ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
+    hashSecret: systemRandom.bytes(16),
+    isnSecret,
+    wallMs: clock.wallMs(),
+  };
+  const core = new Core(readFileSync(CORE_WASM), parameters, clock.nowUs());
+  for (const { address } of config.tunnels) core.setTunnel(addressBytes(address));
+  for (const [index, peer] of options.peers.entries()) {
+    for (const { address } of peer.tunnels) core.setPeer(index + 1, addressBytes(address));
+  }
+  return core;
+}
+
+/** Initial sequence numbers agree across classifiers and restarts: they derive from the cluster key. */
+const ISN_INFO = "baton isn 1";
+
+/** Bytes of an address that the configuration has checked. */
+export function addressBytes(text: string): Uint8Array {
+  const bytes = parseAddress(text);
+  if (!bytes) throw new BatonError("ERR_BATON_CONFIG", `expected an IP address, got "${text}"`);
+  return bytes;
+}
