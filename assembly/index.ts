@@ -129,7 +129,7 @@ export function init(nowUs: f64): i32 {
   services.servicesReserve();
   mapping.mappingReserve(p.mappings4Max, p.mappings6Max);
   records.recordsReserve(p.recordsMax, p.earlyFlowsMax);
-  // Frozen flows hold segments too, so there may be as many queues as both kinds of flows together.
+  // Early and frozen flows take their queues from one pool.
   hold.holdReserve(p.earlyBytesMax, p.earlyFlowsMax);
   flows.flowsReserve(p.slotBytes);
   resets.resetReserve();
