@@ -42,10 +42,21 @@ import * as records from "./encap/records";
 import * as resets from "./encap/reset";
 import * as services from "./encap/services";
 import { hashInit } from "./flow/hash";
+import { blobReserve } from "./migration";
 import * as listeners from "./tcp/service";
 import * as tcp from "./tcp/tcp";
 
 export * from "./connections";
+export {
+  applicationPtr,
+  blobMax,
+  blobPtr,
+  compile,
+  infuse,
+  mappingPtr,
+  unbundle,
+} from "./migration";
+export { BLOB_VERSION, APPLICATION_LEN_MAX, MAPPING_SIZE, MappingOff } from "./blob/format";
 export { Err } from "./errors";
 export { Counter } from "./counters";
 export { PEERS_MAX, SERVICES_MAX } from "./limits";
@@ -77,6 +88,7 @@ const MAPPINGS_MAX: u32 = 1 << 24;
 const RECORDS_MAX: u32 = 1 << 24;
 const HOLD_BYTES_MAX: u32 = 1 << 30;
 const HOLD_FLOWS_MAX: u32 = 1 << 20;
+const BLOB_BYTES_MAX: u32 = 1 << 26;
 
 export function abiVersion(): u32 {
   return 1;
@@ -134,6 +146,7 @@ export function init(nowUs: f64): i32 {
   flows.flowsReserve(p.slotBytes);
   resets.resetReserve();
   tcp.tcpReserve(nowUs);
+  blobReserve(p.blobBytes);
   const grown = layoutEnd();
   if (grown < 0) return grown;
   hashInit(PARAMETERS + ParameterOff.HASH_SECRET);
@@ -152,6 +165,7 @@ function parametersFit(p: Parameters): bool {
     p.recordsMax <= RECORDS_MAX &&
     p.earlyBytesMax <= HOLD_BYTES_MAX &&
     p.earlyFlowsMax <= HOLD_FLOWS_MAX &&
+    p.blobBytes <= BLOB_BYTES_MAX &&
     tcp.tcpFits()
   );
 }

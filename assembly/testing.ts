@@ -137,3 +137,8 @@ export {
 } from "./tcp/buffer";
 export { layoutBegin, layoutEnd, reserve as layoutReserve } from "./layout";
 export { nodesUsed } from "./tcp/node";
+
+// blob
+export { BlobOff, BlobFlag, BLOB_FIXED_LEN, MAPPING_LEN, blobSum, headerSum } from "./blob/format";
+export { blobCheck } from "./blob/check";
+export { seal as blobSeal } from "./blob/compile";
