@@ -37,6 +37,12 @@ export class Exchange {
     this.atUs = Math.min(this.atUs, Math.max(nowUs, this.lastUs + this.limits.helloGapUs));
   }
 
+  /** Something waits for the answer: as begin, but what already runs keeps its pace. */
+  insist(nowUs: number): void {
+    if (this.nonce) this.attemptsMax = Infinity;
+    else this.begin(true, nowUs);
+  }
+
   get challenge(): Uint8Array | undefined {
     return this.nonce;
   }

@@ -88,12 +88,12 @@ export class Peer {
     nowUs: number,
   ): void {
     this.outgoing.send(bytes, deadlineUs, onOutcome);
-    if (!this.session && !this.exchange.challenge) this.hello(nowUs);
+    if (!this.session) this.exchange.insist(nowUs);
   }
 
   sendUnreliable(bytes: Uint8Array, nowUs: number): void {
     this.unreliable.send(bytes);
-    if (!this.session && !this.exchange.challenge) this.hello(nowUs);
+    if (!this.session) this.exchange.insist(nowUs);
   }
 
   hello(nowUs: number): void {

@@ -172,6 +172,25 @@ epoch("a replayed hello proves nothing", () => {
   assert.ok(a.transport.counters.helloStale! > 0);
 });
 
+epoch("a message that waits keeps the exchange going, whoever began it", () => {
+  const { network, a, b } = pair(18);
+  b.send(a, numbered(1, 100));
+  network.run(1_000_000);
+  a.restart([b]);
+  network.filter = () => false;
+  b.send(a, numbered(2, 100));
+  const { bytes } = network.carried.findLast(({ from }) => from.address === "b")!;
+  a.transport.handleDatagram(b.endpoint, bytes);
+  b.transport.close();
+  b.transport = b.boot();
+  b.knows(a);
+  network.run(1_000);
+  a.send(b, numbered(3, 100));
+  network.run(20_000_000);
+  network.filter = () => true;
+  assert.ok(network.run(2_000_000, () => a.outcomes.delivered === 1));
+});
+
 epoch("an endpoint that is not configured is learned from the exchange", () => {
   const network = new Network(16);
   const a = network.station("a");

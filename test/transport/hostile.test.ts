@@ -1,9 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { putU48, putU64 } from "../../host/transport/bytes.ts";
+import { putU64 } from "../../host/transport/bytes.ts";
 import { HELLO_BYTES } from "../../host/transport/hello.ts";
-import { KeyRing, writeNonce } from "../../host/transport/keys.ts";
-import { KEY, cipher, Network, numbered, numberOf, pair, seeded, type Station } from "./network.ts";
+import { insider } from "./insider.ts";
+import { Network, numbered, numberOf, pair, seeded, type Station } from "./network.ts";
 
 const hostile = suite("transport under attack");
 
@@ -251,36 +251,6 @@ hostile("random bytes, with and without a plausible start, change nothing", () =
   assert.equal(state(b, [a]), before);
   addUp(b);
 });
-
-/** Seals any bytes as the peer would: a node that has the key and misbehaves. */
-function insider(from: Station, to: Station): (frames: Uint8Array) => Uint8Array {
-  const ring = new KeyRing(
-    cipher,
-    {
-      clusterKey: KEY,
-      sender: from.id,
-      receiver: to.id,
-      senderEpoch: from.transport.epoch,
-      receiverEpoch: to.transport.epoch,
-      worker: 0,
-    },
-    2 ** 28,
-  );
-  let counter = 3_000; // Ahead, and not so far that the real ones look like replays.
-  return (frames) => {
-    const datagram = new Uint8Array(24 + frames.length + 16);
-    datagram[0] = 0xba;
-    datagram[1] = 0x12;
-    putU48(datagram, 2, ring.tag);
-    datagram.set(Buffer.from(from.id, "hex"), 8);
-    putU64(datagram, 16, (counter += 1));
-    datagram.set(frames, 24);
-    const nonce = new Uint8Array(12);
-    writeNonce(nonce, counter);
-    ring.forSending(counter).seal(nonce, datagram, 24, 24 + frames.length);
-    return datagram;
-  };
-}
 
 hostile(
   "a peer that seals nonsense cannot make it throw, or take more memory than its window",

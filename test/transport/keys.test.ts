@@ -156,7 +156,9 @@ keys("a cluster key is replaced in three steps without losing or repeating a mes
 
 keys("traffic of before a rotation cannot be replayed after it", () => {
   const { network, a, b } = pair(4);
-  for (let i = 0; i < 10; i += 1) a.send(b, numbered(i, 100));
+  a.transport.hello(b.id);
+  network.run(1_000_000);
+  for (let i = 0; i < 10; i += 1) a.transport.sendUnreliable(b.id, numbered(i, 100));
   network.run(1_000_000);
   for (const station of [a, b]) station.transport.setKeys([OTHER_KEY, KEY]);
   for (const { from, to, bytes } of network.carried.slice()) {
@@ -180,6 +182,28 @@ keys("a node that restarts in the middle of a rotation is heard", () => {
   network.run(1_000_000);
   assert.is(a.received.length, 2);
   assert.is(b.received.length, 1);
+});
+
+keys("forged counters never hold more than three keys of a direction", () => {
+  let live = 0;
+  const counting = {
+    ...cipher,
+    aead: (key: Uint8Array) => {
+      live += 1;
+      return { ...cipher.aead(key), close: () => (live -= 1) };
+    },
+  };
+  const ring = new KeyRing(counting, direction, 100);
+  for (let i = 0; i < 50; i += 1) ring.forOpening(i * 1_000);
+  assert.ok(live <= 1, `${live} before any proved`);
+  ring.forOpening(500);
+  ring.opened(500);
+  for (let i = 0; i < 50; i += 1) ring.forOpening(i * 100);
+  assert.ok(live <= 3, `${live} after`);
+  assert.is(ring.forOpening(700), undefined, "two generations ahead");
+  assert.is(ring.forOpening(350), undefined, "two behind");
+  ring.close();
+  assert.is(live, 0);
 });
 
 keys("anything but one or two keys of 32 bytes is refused", () => {
