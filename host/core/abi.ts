@@ -37,6 +37,7 @@ const FUNCTIONS = [
   "blobPtr",
   "blobMax",
   "infuse",
+  "unbundle",
   "mapSet",
   "mapGet",
   "mapDelete",

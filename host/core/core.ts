@@ -236,7 +236,7 @@ export class Core {
 
   /**
    * Installs the connection of a blob: everything or nothing. The blob must hold `mapping` and describe
-   * `tuple`; from then on packets of (peer, mapping.flow) are its own. An error name when it is refused.
+   * `tuple`; from then on packets of (peer, mapping.flow) are its own. An error's name when it is refused.
    */
   infuse(
     blob: Uint8Array,
@@ -246,9 +246,11 @@ export class Core {
     nowUs: number,
   ): number | string {
     if (blob.length > this.#abi.blobMax() >>> 0) return "FULL";
-    this.#structures.writeMapping(mapping);
-    this.#structures.writeTuple(tuple);
     this.memory.set(blob, this.#abi.blobPtr() >>> 0);
+    const verified = this.#abi.unbundle(blob.length);
+    if (verified < 0) return this.errorName(verified);
+    const isSame = this.#structures.holdsMapping(mapping) && this.#structures.holdsTuple(tuple);
+    if (!isSame) return "BLOB_INVARIANT";
     const handle = this.#abi.infuse(blob.length, peer, nowUs);
     return handle > 0 ? handle : this.errorName(handle);
   }

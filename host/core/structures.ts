@@ -3,8 +3,8 @@
  * exported offsets; must not know what a field is for.
  */
 import { BatonError } from "../errors.ts";
-import { enumValue, type CoreModule } from "./module.ts";
-import type { Tuple } from "./tuple.ts";
+import { constant, enumValue, type CoreModule } from "./module.ts";
+import { tupleKey, type Tuple } from "./tuple.ts";
 
 export type CoreEventKind =
   "accepted" | "connected" | "readable" | "writable" | "ended" | "closed" | "released";
@@ -97,6 +97,7 @@ export class Structures {
   readonly #infoOff: Readonly<Record<string, number>>;
   readonly #mapOff: Readonly<Record<string, number>>;
   readonly #mappingOff: Readonly<Record<string, number>>;
+  readonly #mappingSize: number;
   readonly #endedStates: ReadonlySet<number | undefined>;
   readonly #timestampsFlag: number;
   readonly #counterNames: readonly (readonly [string, number])[];
@@ -118,6 +119,7 @@ export class Structures {
     this.#infoOff = group(module, "InfoOff");
     this.#mapOff = group(module, "MapInfoOff");
     this.#mappingOff = group(module, "MappingOff");
+    this.#mappingSize = constant(module, "MAPPING_SIZE");
     const states = group(module, "State");
     const ended = ["CLOSE_WAIT", "CLOSING", "LAST_ACK", "TIME_WAIT"];
     this.#endedStates = new Set(ended.map((name) => states[name]));
@@ -149,15 +151,37 @@ export class Structures {
   }
 
   writeMapping(mapping: CoreMapping): void {
-    const base = this.#ptr.mapping;
-    const off = (name: string): number => base + (this.#mappingOff[name] ?? 0);
-    this.#view.setUint32(off("FLOW"), mapping.flow, true);
-    this.#view.setUint32(off("GENERATION"), mapping.generation, true);
-    this.#memory.set(hexBytes(mapping.forwarder), off("FORWARDER"));
-    this.#memory.set(hexBytes(mapping.forwarderEpoch), off("FORWARDER_EPOCH"));
-    this.#memory.set(hexBytes(mapping.source), off("SOURCE"));
-    this.#memory.set(hexBytes(mapping.sourceEpoch), off("SOURCE_EPOCH"));
-    this.#memory.set(hexBytes(mapping.targetEpoch), off("TARGET_EPOCH"));
+    const at = this.#ptr.mapping;
+    this.#memory.fill(0, at, at + this.#mappingSize);
+    for (const { off, bytes } of this.#mappingFields(mapping)) this.#memory.set(bytes, at + off);
+  }
+
+  /** The mapping that was unbundled is this one. */
+  holdsMapping(mapping: CoreMapping): boolean {
+    const at = this.#ptr.mapping;
+    return this.#mappingFields(mapping).every(({ off, bytes }) =>
+      bytes.every((byte, index) => this.#memory[at + off + index] === byte),
+    );
+  }
+
+  holdsTuple(tuple: Tuple): boolean {
+    return tupleKey(this.tuple()) === tupleKey(tuple);
+  }
+
+  #mappingFields(mapping: CoreMapping): { readonly off: number; readonly bytes: Uint8Array }[] {
+    const field = (name: string, bytes: Uint8Array) => ({
+      off: this.#mappingOff[name] ?? 0,
+      bytes,
+    });
+    return [
+      field("FLOW", word32(mapping.flow)),
+      field("GENERATION", word32(mapping.generation)),
+      field("FORWARDER", hexBytes(mapping.forwarder)),
+      field("FORWARDER_EPOCH", hexBytes(mapping.forwarderEpoch)),
+      field("SOURCE", hexBytes(mapping.source)),
+      field("SOURCE_EPOCH", hexBytes(mapping.sourceEpoch)),
+      field("TARGET_EPOCH", hexBytes(mapping.targetEpoch)),
+    ];
   }
 
   event(): CoreEvent | undefined {
@@ -237,6 +261,11 @@ export class Structures {
     }
     return found;
   }
+}
+
+/** Little-endian, as everything in the core. */
+function word32(value: number): Uint8Array {
+  return Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
 }
 
 function hexBytes(text: string): Uint8Array {
