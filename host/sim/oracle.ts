@@ -28,8 +28,12 @@ interface Flow {
   serverEdge: number | undefined;
   tsVal: number | undefined;
   hasScale: boolean;
+  /** One beyond the FIN of each side, once it was seen, and whether the other side acknowledged it. */
+  clientFin: number | undefined;
+  clientFinAcked: boolean;
+  serverFin: number | undefined;
+  serverFinAcked: boolean;
   resetAllowed: string | undefined;
-  resetSeen: boolean;
 }
 
 export class Oracle {
@@ -72,6 +76,8 @@ export class Oracle {
     if (!flow || segment.flags & RST) return;
     const end = add(segment.seq, segment.payload.length + (segment.flags & FIN ? 1 : 0));
     if (after(end, flow.clientNxt)) flow.clientNxt = end;
+    if (segment.flags & FIN) flow.clientFin = end;
+    if (segment.ack === flow.serverFin) flow.serverFinAcked = true;
     const edge = add(segment.ack, segment.window << flow.clientShift);
     if (flow.clientEdge === undefined || after(edge, flow.clientEdge)) flow.clientEdge = edge;
   }
@@ -86,8 +92,9 @@ export class Oracle {
     if (!segment.ipChecksumOk || !segment.tcpChecksumOk) object("wire", "wrong checksum");
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
     if (segment.flags & RST) {
-      flow.resetSeen = true;
-      if (flow.resetAllowed === undefined) object("I3", "RST without a cause");
+      // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
+      const isOver = flow.clientFinAcked && flow.serverFinAcked;
+      if (!isOver && flow.resetAllowed === undefined) object("I3", "RST without a cause");
       return;
     }
     this.#owner(flow, from, object);
@@ -98,6 +105,8 @@ export class Oracle {
       object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
     }
     const end = add(segment.seq, segment.payload.length);
+    if (segment.flags & FIN) flow.serverFin = add(end, 1);
+    if (segment.ack === flow.clientFin) flow.clientFinAcked = true;
     const isProbe = segment.payload.length <= 1;
     if (flow.clientEdge !== undefined && after(end, flow.clientEdge) && !isProbe) {
       object("I2", `data up to ${end}, the client's window ends at ${flow.clientEdge}`);
@@ -148,8 +157,11 @@ function newFlow(segment: TcpPacket): Flow {
     serverEdge: undefined,
     tsVal: undefined,
     hasScale: scale !== undefined,
+    clientFin: undefined,
+    clientFinAcked: false,
+    serverFin: undefined,
+    serverFinAcked: false,
     resetAllowed: undefined,
-    resetSeen: false,
   };
 }
 
