@@ -14,6 +14,7 @@ import {
   recoveryDuplicate,
   recoveryDuplicateBytes,
   recoveryPartial,
+  recoveryProbe,
 } from "./recovery";
 import { rtoBackedOff } from "./rtt";
 import { segment } from "./segment";
@@ -47,6 +48,7 @@ export function ackArrives(ptr: usize, now: u64): void {
   }
   recoveryAck(ptr, advanced, dsack, priorPipe, now);
   if (advanced || flightSackedNow() != 0) rearm(ptr, now);
+  recoveryProbe(ptr, now);
   if (tcb.sndEnd - tcb.sndNxt != 0 || (tcb.flags & Flag.FIN_QUEUED) != 0) outAdd(ptr);
 }
 

@@ -69,7 +69,13 @@ function outputTurn(ptr: usize, now: u64): bool {
     if ((tcb.flags & Flag.PROBE_DUE) != 0 && !probeSend(ptr, now)) return true;
   }
   if ((tcb.flags & Flag.ACK_NOW) == 0) return false;
-  return !segmentSend(ptr, tcb.sndNxt, 0, TcpFlag.ACK, now);
+  if (!segmentSend(ptr, tcb.sndNxt, 0, TcpFlag.ACK, now)) return true;
+  // One batch may have brought many segments beyond a hole; a peer without SACK counts our answers.
+  for (; tcb.dupAcksDue > 1; tcb.dupAcksDue = <u16>(<u32>tcb.dupAcksDue - 1)) {
+    if (!segmentSend(ptr, tcb.sndNxt, 0, TcpFlag.ACK, now)) break;
+  }
+  tcb.dupAcksDue = 0;
+  return false;
 }
 
 /** SYN or SYN-ACK. False when the batch is full. */

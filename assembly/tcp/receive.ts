@@ -21,6 +21,9 @@ const ACK_DELAY_US: u64 = 40_000;
 /** ACKs sent at once when a connection starts or resumes. */
 export const QUICK_ACKS: u32 = 16;
 
+/** Duplicate ACKs sent for one batch at most: three start a recovery, each more lets a segment out. */
+const DUP_ACKS_MAX: u32 = 16;
+
 /** An ACK must leave with the next poll. */
 export function ackNow(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
@@ -135,6 +138,9 @@ function outOfOrder(ptr: usize, start: u32, dataPtr: usize, len: u32): void {
   const tcb = changetype<Tcb>(ptr);
   ackNow(ptr); // RFC 5681 4.2: at once, so that the peer learns of the hole
   tcb.quickAcks = <u8>QUICK_ACKS;
+  if ((tcb.flags & Flag.SACK) == 0 && <u32>tcb.dupAcksDue < DUP_ACKS_MAX) {
+    tcb.dupAcksDue = <u16>(<u32>tcb.dupAcksDue + 1);
+  }
   const known = rangeCovering(ptr, start, start + len);
   if (known != 0) {
     duplicate(ptr, start, start + len);

@@ -28,7 +28,7 @@ import {
 } from "./flight";
 import { outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
-import { rttSample } from "./rtt";
+import { rtoBackedOff, rttSample } from "./rtt";
 import { segment, segmentHasTimestamps } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerGet, timerSet } from "./timer";
@@ -77,7 +77,6 @@ export function recoveryAck(
     congestionAcked(ptr, flightDelivered(), isLimited(ptr, priorPipe), now);
   }
   if (tcb.flightLost != 0) outAdd(ptr);
-  recoveryProbe(ptr, now);
 }
 
 /** Sets the timer of the tail loss probe where 8985 7.2 wants one; RACK's own timer has precedence. */
@@ -98,9 +97,9 @@ export function recoveryProbe(ptr: usize, now: u64): void {
     wait = max<u64>((<u64>tcb.srttUs) << 1, PROBE_US_MIN);
     if (tcb.sndNxt - tcb.sndUna <= <u32>tcb.sndMss) wait += WORST_DELAYED_ACK_US;
   }
+  // Where the timeout would come first, the probe takes its place (Linux tcp_schedule_loss_probe).
   const rto = timerGet(ptr, Timer.RTO);
-  if (rto != 0 && rto <= now + wait) timerClear(ptr, Timer.RACK);
-  else timerSet(ptr, Timer.RACK, now + wait);
+  timerSet(ptr, Timer.RACK, rto != 0 ? min<u64>(rto, now + wait) : now + wait);
 }
 
 /** Timer.RACK fired: the reordering window is over, or the tail must be probed. */
@@ -117,6 +116,7 @@ export function recoveryTimer(ptr: usize, now: u64): void {
   } else {
     if (tcb.phase != Phase.OPEN || (tcb.flags & Flag.TLP_OUT) != 0) return;
     tcb.flags |= Flag.TLP_DUE;
+    timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));
   }
   outAdd(ptr);
 }

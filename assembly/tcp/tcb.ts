@@ -121,7 +121,8 @@ export class Tcb {
   quickAcks: u8;
   /** Bit 0 on: data flows both ways in turn, so ACKs may wait for replies. */
   pingpong: u8;
-  optionPad: u16;
+  /** Duplicate ACKs owed to a peer without SACK: it counts them. */
+  dupAcksDue: u16;
   /** Bytes received since the last ACK was sent. */
   unackedBytes: u32;
   /** When an acceptable segment last came: keep-alive counts from here. */
@@ -400,10 +401,10 @@ export const MIGRATED_FLAGS: u32 = 0x3fff;
 
 /** Index of a deadline in the block. 0 means "not set". */
 export enum Timer {
+  /** RACK reordering window or tail loss probe (RFC 8985), whichever was set; before RTO when both are due. */
+  RACK = 0,
   /** Retransmission of data, SYN, SYN-ACK, FIN (RFC 6298). */
-  RTO = 0,
-  /** RACK reordering window or tail loss probe (RFC 8985), whichever was set. */
-  RACK = 1,
+  RTO = 1,
   /** Zero-window probe (RFC 9293 3.8.6.1). */
   PERSIST = 2,
   /** Delayed ACK. */

@@ -42,6 +42,7 @@ export const script: fc.Arbitrary<Script> = fc.record({
 export interface Hook {
   trace?: boolean;
   begin?: (pair: Pair, handles: { a: number; b: number }) => void;
+  before?: (pair: Pair, handles: { a: number; b: number }) => void;
   step?: (pair: Pair, handles: { a: number; b: number }) => void;
 }
 
@@ -74,6 +75,7 @@ export function play(build: BuildName, script: Script, hook?: Hook): Pair {
   };
   hook?.begin?.(pair, handles);
   pair.onStep = () => {
+    hook?.before?.(pair, handles);
     if (handles.b === 0) handles.b = pair.b.handles("ACCEPTED")[0] ?? 0;
     work("a");
     work("b");
