@@ -244,6 +244,8 @@ export class Pair {
   /** Called after every step: where an application runs, and where invariants are checked. */
   onStep: (() => void) | undefined;
   keepTrace = true;
+  /** A step happens then in any case: for a test that must wake up while both cores sleep. */
+  alarm = Infinity;
   #inFlight: InFlight[] = [];
   #order = 0;
   #sent = { a: 0, b: 0 };
@@ -322,9 +324,10 @@ export class Pair {
       ...[this.a, this.b].map((end) => end.core.f.nextTimeoutUs!() - end.startUs),
     );
     const arrival = Math.min(...this.#inFlight.map(({ at }) => at));
-    const next = Math.min(timeout, arrival);
+    const next = Math.min(timeout, arrival, this.alarm);
     if (next === Infinity || next > limitUs) return false;
     this.now = Math.max(this.now, next);
+    if (this.alarm <= this.now) this.alarm = Infinity;
     const due = this.#inFlight
       .filter(({ at }) => at <= this.now)
       .sort((x, y) => x.at - y.at || x.order - y.order);
