@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /** The `baton` command. Parses and dispatches; must not know how anything is done. */
 import { addBackend, addForwarder } from "./daemon.ts";
+import { addDown } from "./down.ts";
 import { addKeygen } from "./keygen.ts";
 import { newProgram, runProgram } from "./program.ts";
 
 const program = newProgram();
 addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runForwarder);
 addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
+addDown(program);
 addKeygen(program);
 await runProgram(program, process.argv.slice(2));

@@ -2,7 +2,7 @@
 import type { ForwarderConfig } from "../config/config.ts";
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
-import { announce, type Announcement } from "../link/neighbour.ts";
+import { announce, checkAnnounce, type Announcement } from "../link/neighbour.ts";
 import { Forwarder, type Handoff } from "../node/forwarder.ts";
 import { jsonLine } from "../observe/json.ts";
 import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
@@ -27,6 +27,8 @@ const SIZES: CoreSizes = {
 };
 
 export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): Promise<void> {
+  // The device persists: a flag that cannot be served must not leave one behind.
+  if (config.announce !== undefined) checkAnnounce(config.announce);
   const log = daemonLog(config.json);
   const report = (entry: ConnectionReport): void => {
     process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));

@@ -211,12 +211,23 @@ function openCore(
     isnSecret,
     wallMs: clock.wallMs(),
   };
-  const core = new Core(readFileSync(CORE_WASM), parameters, clock.nowUs());
+  const core = newCore(parameters, clock.nowUs(), Object.keys(config.limits).length > 0);
   for (const { address } of config.tunnels) core.setTunnel(addressBytes(address));
   for (const [index, peer] of options.peers.entries()) {
     for (const { address } of peer.tunnels) core.setPeer(index + 1, addressBytes(address));
   }
   return core;
+}
+
+/** The defaults fit; what a user asked for may not. */
+function newCore(parameters: CoreParameters, nowUs: number, isUsers: boolean): Core {
+  try {
+    return new Core(readFileSync(CORE_WASM), parameters, nowUs);
+  } catch (error) {
+    if (!isUsers || !(error instanceof BatonError)) throw error;
+    const message = `--limit: expected limits that fit into 4 GiB together, got ${error.message}`;
+    throw new BatonError("ERR_BATON_CONFIG", message, { cause: error });
+  }
 }
 
 /** Initial sequence numbers agree across classifiers and restarts: they derive from the cluster key. */

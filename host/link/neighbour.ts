@@ -23,13 +23,14 @@ export interface Announcement {
   close(): void;
 }
 
+/** Throws when nothing can be announced on a device: to be called before anything is installed. */
+export function checkAnnounce(device: string): void {
+  ethernetAddress(device);
+}
+
 /** Answers and announces `addresses` on an Ethernet device. They must be routed to a link already. */
 export function announce(device: string, addresses: readonly string[]): Announcement {
-  const mac = deviceMac(device);
-  if (mac === "00:00:00:00:00:00") {
-    const message = `announce ${device}: expected an Ethernet device, got one without addresses`;
-    throw new BatonError("ERR_BATON_CONFIG", message);
-  }
+  const mac = ethernetAddress(device);
   const packets = addresses.map((address) => announcementOf(address, macBytes(mac)));
   const proxy = openProxy(device, addresses);
   let timer: NodeJS.Timeout | undefined;
@@ -69,6 +70,13 @@ export function announce(device: string, addresses: readonly string[]): Announce
       proxy.close();
     },
   };
+}
+
+function ethernetAddress(device: string): string {
+  const mac = deviceMac(device);
+  if (mac !== "00:00:00:00:00:00") return mac;
+  const message = `announce ${device}: expected an Ethernet device, got one without addresses`;
+  throw new BatonError("ERR_BATON_CONFIG", message);
 }
 
 interface Packet {
