@@ -28,6 +28,8 @@ export interface CoreParameters {
   readonly blobBytes: number;
   /** Largest packet that may be sent without segmentation offload. */
   readonly mtu: number;
+  /** The link cuts super-packets of up to `slotBytes` and finishes checksums (Link.gso). */
+  readonly segmenting: boolean;
   /** 16 bytes, random for each instance: keys of the tables. */
   readonly hashSecret: Uint8Array;
   /** 16 bytes, from the cluster key: initial sequence numbers, timestamp offsets, SYN cookies. */
@@ -50,6 +52,7 @@ export const SMALL_PARAMETERS: Omit<CoreParameters, "hashSecret" | "isnSecret" |
   slotBytes: 2048,
   blobBytes: 4 << 20,
   mtu: 1500,
+  segmenting: false,
 };
 
 /** Name of each count in ParameterOff. */
@@ -82,6 +85,7 @@ export function writeParameters(module: CoreModule, parameters: CoreParameters):
     }
     view.setUint32(at(name), value, true);
   }
+  view.setUint32(at("SEGMENTING"), parameters.segmenting ? 1 : 0, true);
   view.setFloat64(at("WALL_MS"), parameters.wallMs, true);
   writeSecret(view, at("HASH_SECRET"), parameters.hashSecret);
   writeSecret(view, at("ISN_SECRET"), parameters.isnSecret);

@@ -25,6 +25,7 @@ const SIZES: CoreSizes = {
   slotBytes: 65_536,
   blobBytes: 8 << 20,
   mtu: 1500,
+  segmenting: true,
 };
 
 /** For the question whether anything is served at all. */

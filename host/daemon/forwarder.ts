@@ -24,6 +24,7 @@ const SIZES: CoreSizes = {
   slotBytes: 65_536,
   blobBytes: 4 << 20,
   mtu: 1500,
+  segmenting: true,
 };
 
 export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): Promise<void> {
@@ -55,7 +56,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           handedOff: (handoff) => report(handoffReport(handoff)),
-          rejected: (tuple, reason) => report({ ...endsOf(tuple), failure: reason }),
+          rejected: (tuple, reason, head) => report({ ...endsOf(tuple), head, failure: reason }),
         },
       });
       return forwarder;

@@ -45,7 +45,7 @@ export interface ClassifierOptions {
   readonly context: (clientAddress: string) => RouteContext;
   readonly move: (connection: Classified, done: (outcome: MoveOutcome) => void) => void;
   /** Something ended here: a rejection, or a client that left. */
-  readonly rejected: (tuple: Tuple, reason: string) => void;
+  readonly rejected: (tuple: Tuple, reason: string, head: RequestHead | undefined) => void;
 }
 
 interface Pending {
@@ -55,6 +55,7 @@ interface Pending {
   readonly acceptedUs: number;
   /** reading: the head is incomplete. moving: somebody else's. replied: our answer is on its way out. */
   state: "reading" | "moving" | "replied";
+  head: RequestHead | undefined;
   /** Unread bytes that do not lie together in the core, and how many of them were copied here. */
   copy: Uint8Array;
   copied: number;
@@ -122,6 +123,7 @@ export class Classifier {
       reader: this.#options.router.newReader(),
       acceptedUs: now,
       state: "reading",
+      head: undefined,
       copy: NO_BYTES,
       copied: 0,
     };
@@ -138,8 +140,7 @@ export class Classifier {
     }
     const result = pending.reader.read(this.#unread(pending));
     if (result.kind === "more" && ended) {
-      this.counters.left++;
-      this.#options.rejected(pending.tuple, "the client closed before its request was complete");
+      this.#left(pending);
       this.#swallow(pending);
       this.#letGo(pending);
       return;
@@ -154,6 +155,7 @@ export class Classifier {
       return;
     }
     const { router, context, clock } = this.#options;
+    pending.head = result.head;
     const decision = router.decide(result.head, context(formatAddress(pending.tuple.remote)));
     if (decision.kind === "reject") {
       this.#reject(pending, decision.reason, decision.reply, decision.reset);
@@ -183,7 +185,7 @@ export class Classifier {
     const { core, clock, rejected } = this.#options;
     const now = clock.nowUs();
     this.counters.rejected++;
-    rejected(pending.tuple, reason);
+    rejected(pending.tuple, reason, pending.head);
     if (reset) {
       core.abort(pending.handle, now);
       this.#forget(pending);
@@ -216,10 +218,15 @@ export class Classifier {
     this.#forget(pending);
   }
 
+  #left(pending: Pending): void {
+    this.counters.left++;
+    const reason = "the client left before its request was complete";
+    this.#options.rejected(pending.tuple, reason, undefined);
+  }
+
   #closed(pending: Pending): void {
     if (pending.state === "reading") {
-      this.counters.left++;
-      this.#options.rejected(pending.tuple, "the client left before its request was complete");
+      this.#left(pending);
     }
     if (pending.state !== "moving") this.#forget(pending);
   }

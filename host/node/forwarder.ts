@@ -8,7 +8,7 @@
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
-import type { Router } from "../routing/route.ts";
+import type { RequestHead, Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import { Classifier, type Classified, type MoveOutcome } from "./classifier.ts";
 import type { Role } from "./engine.ts";
@@ -62,7 +62,7 @@ export interface Handoff {
 export interface ForwarderEvents {
   handedOff?(handoff: Handoff): void;
   /** A connection that went to no backend, and why. */
-  rejected?(tuple: Tuple, reason: string): void;
+  rejected?(tuple: Tuple, reason: string, head: RequestHead | undefined): void;
 }
 
 interface Reinjection {
@@ -114,7 +114,7 @@ export class Forwarder implements Role {
         load: (name) => this.#peer(name)?.load ?? 0,
       }),
       move: (request, done) => this.#move(request, done),
-      rejected: (tuple, reason) => options.events?.rejected?.(tuple, reason),
+      rejected: (tuple, reason, head) => options.events?.rejected?.(tuple, reason, head),
     });
     // The node is its own first peer: both halves learn the epoch as from a hello exchange.
     this.migrator.addForwarder(id);
@@ -255,7 +255,7 @@ export class Forwarder implements Role {
     }
     if (outcome.kind !== "moved") {
       this.counters.lost++;
-      events?.rejected?.(request.tuple, "the connection ended while it moved");
+      events?.rejected?.(request.tuple, "the connection ended while it moved", request.head);
       return "lost";
     }
     this.counters.handedOff++;
