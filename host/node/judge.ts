@@ -70,18 +70,24 @@ export class Judge {
     return this.recovery.isOn;
   }
 
-  /** Connections with something open, and tombstones; for reports and tests. */
+  /** Connections with something open, and tombstones. */
   get openCount(): number {
     return this.book.entries.size;
   }
 
-  /** State of a connection in the words of the protocol; for reports and tests. */
+  /** State of a connection in the words of the protocol. */
   stateOf(tuple: Tuple): "none" | "owned" | "reserved" | "pending" | "resolving" | "tomb" {
     const entry = this.book.entryOf(tuple);
     if (entry) return entry.state;
     const mapping = this.world.table.get(tuple);
     if (!mapping) return "none";
     return mapping.action === "tomb" ? "tomb" : "owned";
+  }
+
+  /** R13: chunks of the blob of a flow are passed on only while it is being handed over. */
+  mayRelay(flow: FlowId): boolean {
+    const entry = this.book.byFlow.get(flow);
+    return entry !== undefined && entry.state !== "tomb" && entry.next.flow === flow;
   }
 
   /** The transport has proved `epoch` current; whatever an earlier one held is over. */
@@ -147,11 +153,6 @@ export class Judge {
       this.declareDead(peer.id);
     }
     this.recovery.handleTimeout();
-  }
-
-  /** Asks the owners of connections that were idle for long; only their answer ends a mapping. */
-  query(node: NodeId, items: readonly { readonly flow: FlowId; readonly tuple: Tuple }[]): void {
-    this.world.send(node, { type: "query", items });
   }
 
   private dispatch(peer: Peer, epoch: Epoch, message: Message): void {

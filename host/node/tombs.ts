@@ -30,6 +30,8 @@ interface Wave {
   round: number;
   roundStartUs: number;
   cursor: number;
+  /** Tombstones removed in the running pass. */
+  removed: number;
   /** The node has come back with a new boot epoch: nobody can emit. */
   isConfirmed: boolean;
   readonly untilUs: number;
@@ -98,6 +100,7 @@ export class Tombs {
       round: 0,
       roundStartUs: nowUs,
       cursor: 0,
+      removed: 0,
       isConfirmed,
       untilUs: nowUs + this.book.timers.tombUs,
       nextUs: nowUs,
@@ -155,11 +158,16 @@ export class Tombs {
       else {
         table.delete(tuple);
         this.book.rest(flow);
+        wave.removed++;
       }
     }
     if (wave.cursor !== 0) wave.nextUs = nowUs + STEP_PAUSE_US;
-    else if (isRemoving) this.waves.delete(wave.node);
-    else {
+    else if (isRemoving && wave.removed === 0) this.waves.delete(wave.node);
+    else if (isRemoving) {
+      // A table may move entries when others go, so a pass counts only if it finds nothing.
+      wave.removed = 0;
+      wave.nextUs = nowUs + STEP_PAUSE_US;
+    } else {
       wave.nextUs = Math.max(nowUs, wave.roundStartUs + roundUs(wave.round++));
       wave.roundStartUs = wave.nextUs;
     }

@@ -462,6 +462,33 @@ export class World {
     assert.unreachable("messages go round in circles");
   }
 
+  /** Delivers the oldest undelivered message of each type in turn; every one must be there. */
+  flow(...types: Message["type"][]): void {
+    for (const type of types) {
+      const waiting = this.sent.find((sent) => {
+        return sent.type === type && sent.deliveries === 0 && this.canDeliver(sent);
+      });
+      assert.ok(waiting, `a ${type} waits`);
+      if (waiting) this.deliver(waiting);
+    }
+  }
+
+  /** A message as the judge or a migrator would see it, from a peer of a test's making. */
+  tell(from: NodeId, message: Message): void {
+    this.judge.handle(from, this.node(from).epoch, message);
+  }
+
+  /** The last message of a type, decoded. */
+  last<T extends Message["type"]>(type: T): Message & { type: T } {
+    const message = decodeMessage(this.message(type).bytes);
+    assert.is(message.type, type);
+    return message as Message & { type: T };
+  }
+
+  countOf(type: Message["type"]): number {
+    return this.sent.filter((sent) => sent.type === type).length;
+  }
+
   message(type: Message["type"]): Sent {
     const found = this.sent.filter((sent) => sent.type === type).at(-1);
     assert.ok(found, `a ${type} was sent`);
