@@ -106,8 +106,14 @@ function resendNext(ptr: usize, now: u64): bool {
   const node = nodeAt(index);
   const wanted = node.end - node.start;
   let allowed = min<u32>(wanted, wanted <= min<u32>(room, mss) ? wanted : sizeAllowed(ptr, room));
-  // A receiver that took its window back gets one segment at a time (MUST-34).
-  if (tcb.sndWnd < mss) allowed = min<u32>(allowed, max<u32>(tcb.sndWnd, 1));
+  // A receiver that took its window back (MUST-34): only the first segment may leave, as a probe.
+  const windowLeft = <i32>(tcb.sndUna + tcb.sndWnd - node.start);
+  if (windowLeft <= 0) {
+    if (node.start != tcb.sndUna) return false;
+    allowed = min<u32>(allowed, mss);
+  } else {
+    allowed = min<u32>(allowed, <u32>windowLeft);
+  }
   if (allowed == 0) return false;
   if (allowed < wanted && flightSplit(ptr, index, node.start + allowed) == 0) return false;
   return resend(ptr, index, now);
