@@ -1,6 +1,7 @@
 /** Clients of an application: each dial is a migrated connection, the returned socket its far end. */
 import * as http from "node:http";
-import type { Duplex } from "node:stream";
+import { Duplex } from "node:stream";
+import type { Readable } from "node:stream";
 import type { Application } from "../../host/app/application.ts";
 import { BatonSocket } from "../../host/app/socket.ts";
 import { connectionPair } from "./connection.ts";
@@ -62,13 +63,15 @@ export async function readReply(response: http.IncomingMessage): Promise<Reply> 
 }
 
 /** Everything a socket receives, as text, until its end; an error's code stands at the end as `!CODE`. */
-export async function readText(socket: Duplex): Promise<string> {
+export async function readText(socket: Readable): Promise<string> {
   let text = "";
   try {
     for await (const chunk of socket) text += (chunk as Buffer).toString("latin1");
   } catch (error) {
     text += `!${(error as NodeJS.ErrnoException).code ?? "?"}`;
   }
+  // Iterating destroys a half-open stream on Node 20 and leaves it alone on Node 24.
+  if (socket instanceof Duplex && !socket.writableEnded && !socket.destroyed) socket.end();
   return text;
 }
 
