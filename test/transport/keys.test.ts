@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createNodeCipher } from "../../host/link/cipher.ts";
@@ -81,6 +82,15 @@ keys("a sealed datagram has the documented bytes", () => {
     toHex(datagram),
     "ba124581225f18d53f524cdc07a11d7c00000000000000018de9f5dd541c1c78b304452e450ed763c72a8bfa9a3bf2458cc83c36b0c6329b081e3d5d14db4f",
   );
+});
+
+keys("the documentation prints these vectors", () => {
+  const text = readFileSync(new URL("../../../docs/transport.md", import.meta.url), "utf8");
+  const digits = text.replace(/\s+/g, "");
+  const code = readFileSync(new URL(import.meta.url), "utf8");
+  const vectors = [...code.matchAll(/"((?:[0-9a-f]{2}){6,})"/g)].map(([, hex]) => hex!);
+  assert.ok(vectors.length >= 9);
+  for (const hex of vectors) assert.ok(digits.includes(hex), hex);
 });
 
 keys("directions, epochs, workers, generations and cluster keys all give other keys", () => {
