@@ -4,10 +4,11 @@ import { setTimeout as wait } from "node:timers/promises";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { patternSha256 } from "../../host/lab/pattern.ts";
 import { Impairer, type Impairment } from "../../host/lab/impair.ts";
 import type { OwnLab } from "../../host/lab/lab.ts";
 import type { Middlebox } from "../../host/lab/middlebox.ts";
-import { firstLine, sha256OfPattern, startServer, supportScript, withLab } from "../support/lab.ts";
+import { firstLine, startServer, supportScript, withLab } from "../support/lab.ts";
 
 const MIB = 1 << 20;
 const box = suite("lab middlebox");
@@ -188,7 +189,7 @@ async function fetchFrom(lab: OwnLab, url: string, upload = 0): Promise<Fetched>
 
 async function transfer(lab: OwnLab, bytes: number): Promise<Fetched[]> {
   const { address4, address6 } = lab.node("b1").address;
-  const sha256 = sha256OfPattern(bytes);
+  const sha256 = patternSha256(bytes);
   const results: Fetched[] = [];
   for (const host of [address4, `[${address6}]`]) {
     const down = await fetchFrom(lab, `http://${host}:8080/${bytes}`);

@@ -1,7 +1,8 @@
 /** The lab's own wiring, with kernel TCP at both ends: no daemon of ours runs here. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { sha256OfPattern, startServer, supportScript, withLab } from "../support/lab.ts";
+import { startServer, supportScript, withLab } from "../support/lab.ts";
+import { patternSha256 } from "../../host/lab/pattern.ts";
 import type { LabNode, OwnLab } from "../../host/lab/lab.ts";
 
 const MIB = 1 << 20;
@@ -35,7 +36,7 @@ for (const [offloads, bytes] of [
     await withLab(`offloads ${offloads}`, {}, async (lab) => {
       await lab.offload(offloads === "on");
       await startServer(lab.node("b1"), 8080);
-      const expected = sha256OfPattern(bytes);
+      const expected = patternSha256(bytes);
       for (const url of urls(lab, "b1")) {
         const down = await fetchFrom(lab.nodes.client, `${url}/${bytes}`);
         assert.equal([down.status, down.bytes, down.sha256], [200, bytes, expected]);

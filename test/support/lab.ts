@@ -1,6 +1,5 @@
 /** What the tests on the lab share: a lab or a named skip, ready-made peers, traces of processes. */
 import type { ChildProcess } from "node:child_process";
-import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
@@ -12,14 +11,6 @@ import {
   type LabOptions,
   type OwnLab,
 } from "../../host/lab/lab.ts";
-import { patternChunks } from "./labpattern.ts";
-
-/** SHA-256 of what a lab server sends when asked for so many bytes. */
-export function sha256OfPattern(bytes: number): string {
-  const hash = createHash("sha256");
-  for (const chunk of patternChunks(bytes)) hash.update(chunk);
-  return hash.digest("hex");
-}
 
 /** Compiled path of a script of test/support, to be run by Node inside a namespace. */
 export function supportScript(name: string): string {

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { request } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { patternChunks } from "./labpattern.ts";
+import { patternChunks } from "../../host/lab/pattern.ts";
 
 const TEXT_MAX = 1000;
 const [url = "", upload = "0"] = process.argv.slice(2);

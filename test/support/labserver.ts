@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { patternChunks } from "./labpattern.ts";
+import { patternChunks } from "../../host/lab/pattern.ts";
 
 const server = createServer((request, response) => {
   if (request.method === "PUT") void take(request, response);

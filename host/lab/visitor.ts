@@ -1,0 +1,141 @@
+/**
+ * The demo's client: kernel TCP and Node's HTTP, one connection for each visit. Reads VisitorOptions as
+ * one JSON line from its standard input and prints one line for each visit. It closes first, so that
+ * no server keeps the connection in TIME-WAIT.
+ */
+import { createHash } from "node:crypto";
+import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent as TlsAgent, request as httpsRequest } from "node:https";
+import type { Socket } from "node:net";
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { patternChunks } from "./pattern.ts";
+
+export interface Ask {
+  readonly host: string;
+  readonly path: string;
+  /** Bytes of the pattern to PUT; otherwise a GET. */
+  readonly upload?: number;
+}
+
+export interface Visit {
+  readonly id: number;
+  readonly address: string;
+  readonly port: number;
+  readonly tls: boolean;
+  /** One after the other over one connection. */
+  readonly asks: readonly Ask[];
+}
+
+export interface VisitorOptions {
+  readonly visits: readonly Visit[];
+  /** PEM of the certificate to trust. */
+  readonly certificate: string;
+  readonly timeoutMs: number;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** The x-backend header of the server's answer. */
+  readonly backend: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** Short bodies only. */
+  readonly text: string;
+}
+
+export interface VisitResult {
+  readonly id: number;
+  /** The client's end: "10.1.1.2:40000", "[fd01:1::2]:40000"; empty when it never connected. */
+  readonly client: string;
+  readonly answers: readonly Answer[];
+  readonly ms: number;
+  readonly error?: string;
+}
+
+const TEXT_MAX = 1000;
+
+const lines = createInterface({ input: process.stdin });
+lines.once("line", (line) => {
+  void run(JSON.parse(line) as VisitorOptions).then(() => process.exit(0));
+});
+
+async function run(options: VisitorOptions): Promise<void> {
+  for (const visit of options.visits) {
+    const result = await makeVisit(visit, options);
+    process.stdout.write(JSON.stringify(result) + "\n");
+  }
+}
+
+async function makeVisit(visit: Visit, options: VisitorOptions): Promise<VisitResult> {
+  const agent = new (visit.tls ? TlsAgent : Agent)({ keepAlive: true, maxSockets: 1 });
+  const clients = new Set<string>();
+  const answers: Answer[] = [];
+  const started = performance.now();
+  const result = (error?: string): VisitResult => {
+    const ms = performance.now() - started;
+    const client = [...clients].join(" ");
+    return { id: visit.id, client, answers, ms, ...(error === undefined ? {} : { error }) };
+  };
+  try {
+    for (const ask of visit.asks) {
+      answers.push(await makeRequest(visit, ask, agent, options, (name) => clients.add(name)));
+    }
+    return result(clients.size === 1 ? undefined : `${clients.size} connections instead of one`);
+  } catch (error) {
+    return result((error as NodeJS.ErrnoException).code ?? String(error));
+  } finally {
+    agent.destroy();
+  }
+}
+
+function makeRequest(
+  visit: Visit,
+  ask: Ask,
+  agent: Agent,
+  options: VisitorOptions,
+  onClient: (name: string) => void,
+): Promise<Answer> {
+  const { address: host, port, tls } = visit;
+  const method = ask.upload === undefined ? "GET" : "PUT";
+  const headers = {
+    host: ask.host,
+    ...(ask.upload === undefined ? {} : { "content-length": ask.upload }),
+  };
+  const trust = tls ? { servername: ask.host, ca: options.certificate } : {};
+  const signal = AbortSignal.timeout(options.timeoutMs);
+  const all = { host, port, agent, method, path: ask.path, headers, signal, ...trust };
+  return new Promise((resolve, reject) => {
+    const outgoing = (tls ? httpsRequest : httpRequest)(all, (response) => {
+      receive(response).then(resolve, reject);
+    });
+    outgoing.on("error", reject);
+    outgoing.on("socket", (socket: Socket) => {
+      const tell = (): void => onClient(endOf(socket));
+      if (socket.connecting) socket.once("connect", tell);
+      else tell();
+    });
+    pipeline(Readable.from(patternChunks(ask.upload ?? 0)), outgoing).catch(reject);
+  });
+}
+
+async function receive(response: IncomingMessage): Promise<Answer> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  let text = "";
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    bytes += chunk.length;
+    if (text.length < TEXT_MAX) text += chunk.toString("latin1", 0, TEXT_MAX);
+  }
+  const backend = String(response.headers["x-backend"] ?? "");
+  const status = response.statusCode ?? 0;
+  return { status, backend, bytes, sha256: hash.digest("hex"), text: bytes > TEXT_MAX ? "" : text };
+}
+
+function endOf({ localAddress = "", localPort = 0 }: Socket): string {
+  return localAddress.includes(":")
+    ? `[${localAddress}]:${localPort}`
+    : `${localAddress}:${localPort}`;
+}
