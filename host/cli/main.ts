@@ -3,6 +3,7 @@
 import { addBackend, addForwarder } from "./daemon.ts";
 import { addDown } from "./down.ts";
 import { addKeygen } from "./keygen.ts";
+import { addSim } from "./sim.ts";
 import { newProgram, runProgram } from "./program.ts";
 
 const program = newProgram();
@@ -10,4 +11,5 @@ addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runFo
 addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
 addDown(program);
 addKeygen(program);
+addSim(program);
 await runProgram(program, process.argv.slice(2));

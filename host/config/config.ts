@@ -89,8 +89,12 @@ export interface ForwarderConfig extends NodeConfig {
   readonly announce: string | undefined;
 }
 
-export interface BackendConfig extends NodeConfig {
+/** A node that takes connections from forwarders. */
+export interface MemberConfig extends NodeConfig {
   readonly forwarders: readonly PeerSpec[];
+}
+
+export interface BackendConfig extends MemberConfig {
   readonly upstream: Upstream;
   readonly proxyProtocol: boolean;
 }
@@ -162,9 +166,19 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
 
 export function backendConfig(input: FlagInput): BackendConfig {
   const flags = parseFlags(BACKEND_FLAGS, withFile(BACKEND_FLAGS, input));
-  const { forwarder: forwarders, upstream } = flags;
-  require(forwarders, "forwarder", PEER_FORM);
+  const { upstream } = flags;
   if (!upstream) throw fault("upstream", "expected HOST:PORT or unix:/PATH, got nothing");
+  return { ...memberConfig(flags), upstream, proxyProtocol: flags["proxy-protocol"] };
+}
+
+/** The backend of an application, which is its own server. */
+export function applicationConfig(input: FlagInput): MemberConfig {
+  return memberConfig(parseFlags(BACKEND_FLAGS, input));
+}
+
+function memberConfig(flags: Parsed<typeof BACKEND_FLAGS>): MemberConfig {
+  const { forwarder: forwarders } = flags;
+  require(forwarders, "forwarder", PEER_FORM);
   const node = nodeConfig(flags, forwarders, "forwarder");
   for (const { name, tunnels } of forwarders) {
     const isShared = tunnels.some(({ family }) =>
@@ -172,7 +186,7 @@ export function backendConfig(input: FlagInput): BackendConfig {
     );
     if (!isShared) throw fault("tunnel", `expected an address of a family that ${name} has too`);
   }
-  return { ...node, forwarders, upstream, proxyProtocol: flags["proxy-protocol"] };
+  return { ...node, forwarders };
 }
 
 function nodeConfig(

@@ -1,7 +1,7 @@
 /** `baton backend`, and the backend of an application: the role with real adapters around it. */
 import type { Application } from "../app/application.ts";
 import { UpstreamApplication } from "../app/upstream.ts";
-import type { BackendConfig, NodeConfig, PeerSpec } from "../config/config.ts";
+import type { BackendConfig, MemberConfig } from "../config/config.ts";
 import { Backend } from "../node/backend.ts";
 import type { LiveConnection } from "../node/live.ts";
 import { NO_FLOW } from "../node/messages.ts";
@@ -37,7 +37,7 @@ export interface RunningBackend {
 }
 
 export interface BackendNodeOptions {
-  readonly config: NodeConfig & { readonly forwarders: readonly PeerSpec[] };
+  readonly config: MemberConfig;
   readonly application: Application;
   readonly log: Log;
   readonly report?: ((entry: ConnectionReport) => void) | undefined;

@@ -23,7 +23,7 @@ import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
 
 /** Where the build puts the core: beside build/host. */
-const CORE_WASM = new URL("../../core.wasm", import.meta.url);
+export const CORE_WASM = new URL("../../core.wasm", import.meta.url);
 
 export type CoreSizes = Omit<CoreParameters, "hashSecret" | "isnSecret" | "wallMs">;
 
