@@ -4,6 +4,7 @@ import { addBackend, addForwarder } from "./daemon.ts";
 import { addDown } from "./down.ts";
 import { addKeygen } from "./keygen.ts";
 import { addSim } from "./sim.ts";
+import { addLab } from "./lab.ts";
 import { newProgram, runProgram } from "./program.ts";
 
 const program = newProgram();
@@ -12,4 +13,5 @@ addBackend(program, async () => (await import("../daemon/backend.ts")).runBacken
 addDown(program);
 addKeygen(program);
 addSim(program);
+addLab(program);
 await runProgram(program, process.argv.slice(2));
