@@ -1,5 +1,6 @@
 /** `baton lab up`, `exec`, `down`, `demo`. Parses and dispatches; must not know how a lab is made. */
 import type { Command } from "commander";
+import { within } from "../config/schema.ts";
 import { expected, parseCount, parseDuration } from "../config/values.ts";
 import type { ImpairedPath, LabUpOptions } from "../lab/command.ts";
 import { stopSignal } from "./process.ts";
@@ -46,8 +47,8 @@ function addUp(command: Command): void {
   command
     .description("starts a lab that lasts until baton lab down")
     .option("--name <NAME>", "of the lab; several at a time have several names")
-    .option("--backends <NUMBER>", "b1, b2, ... (default: 2)", count(0, 100))
-    .option("--mtu <BYTES>", "of every link (default: 1500)", count(1280, 65_535));
+    .option("--backends <NUMBER>", "b1, b2, ... (default: 2)", count("--backends", 0, 100))
+    .option("--mtu <BYTES>", "of every link (default: 1500)", count("--mtu", 1280, 65_535));
   addPathFlags(command).action(async (flags: UpFlags) => {
     const { labUp } = await import("../lab/command.ts");
     const { name, backends, mtu, userNamespace } = flags;
@@ -84,7 +85,11 @@ function addDemo(command: Command): void {
     .description("starts Baton in a lab of its own, sends real requests through it, and ends")
     .option("--json", "print one JSON object")
     .option("--keep", "leave the lab up until a signal, and print what to try")
-    .option("--size <BYTES>", "of the download and the upload (default: 100M)", count(1, SIZE_MAX));
+    .option(
+      "--size <BYTES>",
+      "of the download and the upload (default: 100M)",
+      count("--size", 1, SIZE_MAX),
+    );
   addPathFlags(command).action(async (flags: DemoFlags) => {
     const { labDemo } = await import("../lab/demo.ts");
     const { json, keep, size, userNamespace } = flags;
@@ -97,13 +102,17 @@ function addDemo(command: Command): void {
 function addPathFlags(command: Command): Command {
   return command
     .option("--on <NODE>", "make its path to the router bad (repeatable; default: client)", append)
-    .option("--loss <PERCENT>", "of packets, in each direction, as 2%", percent)
-    .option("--delay <TIME>", "in each direction, as 20ms", duration)
-    .option("--jitter <TIME>", "the delay varies by so much to both sides", duration)
-    .option("--reorder <PERCENT>", "of packets let up to three others go first", percent)
-    .option("--duplicate <PERCENT>", "of packets come twice", percent)
-    .option("--corrupt <PERCENT>", "of packets have one bit flipped", percent)
-    .option("--seed <NUMBER>", "of these choices (default: 1)", count(0, SEED_MAX))
+    .option("--loss <PERCENT>", "of packets, in each direction, as 2%", percent("--loss"))
+    .option("--delay <TIME>", "in each direction, as 20ms", duration("--delay"))
+    .option("--jitter <TIME>", "the delay varies by so much to both sides", duration("--jitter"))
+    .option(
+      "--reorder <PERCENT>",
+      "of packets let up to three others go first",
+      percent("--reorder"),
+    )
+    .option("--duplicate <PERCENT>", "of packets come twice", percent("--duplicate"))
+    .option("--corrupt <PERCENT>", "of packets have one bit flipped", percent("--corrupt"))
+    .option("--seed <NUMBER>", "of these choices (default: 1)", count("--seed", 0, SEED_MAX))
     .option("--user-namespace", "use one even as root");
 }
 
@@ -122,18 +131,23 @@ function paths(flags: PathFlags): ImpairedPath[] {
   return (flags.on ?? ["client"]).map((path) => ({ path, ...impairment, ...seed }));
 }
 
-function percent(text: string): number {
-  const value = /^\d{1,3}(\.\d+)?%?$/.test(text) ? Number.parseFloat(text) : NaN;
-  if (value <= 100) return value;
-  throw expected("a percentage from 0 to 100, as 2%", text);
+type Parse = (text: string) => number;
+
+function percent(flag: string): Parse {
+  return (text) =>
+    within(flag, () => {
+      const value = /^\d{1,3}(\.\d+)?%?$/.test(text) ? Number.parseFloat(text) : NaN;
+      if (value <= 100) return value;
+      throw expected("a percentage from 0 to 100, as 2%", text);
+    });
 }
 
-function duration(text: string): number {
-  return parseDuration(text, 0, DELAY_MS_MAX);
+function duration(flag: string): Parse {
+  return (text) => within(flag, () => parseDuration(text, 0, DELAY_MS_MAX));
 }
 
-function count(min: number, max: number): (text: string) => number {
-  return (text) => parseCount(text, min, max);
+function count(flag: string, min: number, max: number): Parse {
+  return (text) => within(flag, () => parseCount(text, min, max));
 }
 
 function append(text: string, before: readonly string[] = []): string[] {

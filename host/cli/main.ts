@@ -3,9 +3,9 @@
 import { addBackend, addForwarder } from "./daemon.ts";
 import { addDown } from "./down.ts";
 import { addKeygen } from "./keygen.ts";
-import { addSim } from "./sim.ts";
 import { addLab } from "./lab.ts";
 import { newProgram, runProgram } from "./program.ts";
+import { addSim } from "./sim.ts";
 
 const program = newProgram();
 addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runForwarder);

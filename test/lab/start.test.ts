@@ -104,8 +104,11 @@ start("SIGKILL in the middle leaves no process", async () => {
 
 start("flags that cannot be are one line and status 2", () => {
   for (const [args, pattern] of [
-    [["demo", "--loss", "200%"], /a percentage from 0 to 100, as 2%, got "200%"/],
-    [["demo", "--size", "-1"], /a whole number from 1 to/],
+    [
+      ["demo", "--loss", "200%"],
+      /^baton: --loss: expected a percentage from 0 to 100, as 2%, got "200%"$/m,
+    ],
+    [["demo", "--size", "-1"], /--size: expected a whole number from 1 to/],
     [["up", "--backends", "1000"], /a whole number from 0 to 100, got "1000"/],
     [["up", "--name", "../x"], /lab name: expected letters and digits/],
     [["exec", "client"], /missing required argument/],
