@@ -9,7 +9,7 @@ import { parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import type { CoreParameters } from "../core/parameters.ts";
 import { BatonError } from "../errors.ts";
-import { createNodeCipher } from "../link/cipher.ts";
+import { createCipher } from "../link/cipher.ts";
 import { SystemClock } from "../link/clock.ts";
 import type { Link } from "../link/link.ts";
 import { Loop } from "../link/loop.ts";
@@ -72,7 +72,7 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const { config, log } = options;
   const keys = readKeyFile(config.keyFile);
   const clock = new SystemClock();
-  const cipher = createNodeCipher();
+  const cipher = createCipher();
   const core = openCore(options, cipher, keys, clock);
   const udp = await openUdp({ listen: config.listen });
   let link: Link;
@@ -144,10 +144,11 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   };
   const role = options.role(parts);
   engine.setRole(role);
-  watchPeers(options.peers, cipher, udp, role, loop);
+  watchPeers(options.peers, cipher, udp, role, loop, log);
   link.onReadable(() => loop.runNow());
   link.onError(fail);
-  udp.onReadable(() => loop.runNow());
+  // One turn for all that has arrived: acknowledgements share a datagram.
+  udp.onReadable(() => loop.wake());
   loop.wake();
   return {
     parts,
@@ -174,12 +175,15 @@ function watchPeers(
   udp: UdpSocket,
   role: DaemonRole,
   loop: Loop,
+  log: Log,
 ): void {
   const byEndpoint = new Map<string, NodeId>();
   for (const { name, endpoint } of peers) {
     byEndpoint.set(`${endpoint.address} ${endpoint.port}`, nodeId(cipher, name));
-    // A system that cannot tell only means that silence alone has to.
-    void udp.watch(endpoint);
+    // Without it silence alone has to tell.
+    udp.watch(endpoint).catch((error: unknown) => {
+      log.write("warn", `peer ${name}: port unreachable will not be noticed`, { error });
+    });
   }
   udp.onUnreachable(({ address, port }) => {
     const peer = byEndpoint.get(`${address} ${port}`);
