@@ -1,0 +1,93 @@
+/**
+ * A kernel TCP client for the lab that says exactly what it is told, HTTP or not. Reads RawRequest[] as one
+ * JSON line from its standard input, does them one after the other, prints one RawResult a line.
+ */
+import { createConnection, type Socket } from "node:net";
+import { setTimeout as wait } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
+import { fileURLToPath } from "node:url";
+import { createInterface } from "node:readline";
+import type { LabNode } from "../../host/lab/lab.ts";
+
+export interface RawRequest {
+  readonly address: string;
+  readonly port: number;
+  /** What is sent, Latin-1, with a pause after each part; nothing more is sent once an end has come. */
+  readonly parts: readonly string[];
+  readonly pauseMs?: number;
+  /** A TLS handshake for this name instead. */
+  readonly serverName?: string;
+  readonly alpn?: readonly string[];
+}
+
+export interface RawResult {
+  /** Latin-1. */
+  readonly received: string;
+  /** "fin", or the code of the error. */
+  readonly end: string;
+  readonly ms: number;
+}
+
+/** Runs the client on a node; the requests stand in one process, in order. */
+export async function askRaw(node: LabNode, requests: readonly RawRequest[]): Promise<RawResult[]> {
+  const { stdout, stderr, status } = await node.run(process.execPath, [SELF], {
+    input: JSON.stringify(requests) + "\n",
+  });
+  if (status !== 0) throw new Error(`labraw: status ${status}: ${stderr}`);
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as RawResult);
+}
+
+const SELF = fileURLToPath(import.meta.url);
+const LIMIT_MS = 30_000;
+
+if (process.argv[1] === SELF) {
+  const lines = createInterface({ input: process.stdin });
+  lines.once("line", (line) => {
+    lines.close();
+    void run(JSON.parse(line) as RawRequest[]);
+  });
+}
+
+async function run(requests: readonly RawRequest[]): Promise<void> {
+  for (const request of requests) {
+    process.stdout.write(JSON.stringify(await ask(request)) + "\n");
+  }
+}
+
+function ask(request: RawRequest): Promise<RawResult> {
+  const { address, port, serverName, alpn } = request;
+  const started = performance.now();
+  return new Promise((resolve) => {
+    let received = "";
+    let end = "";
+    const socket: Socket =
+      serverName === undefined
+        ? createConnection({ host: address, port })
+        : connectTls({
+            ...{ host: address, port, servername: serverName, rejectUnauthorized: false },
+            ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
+          });
+    const timer = setTimeout(() => socket.destroy(new Error("no end")), LIMIT_MS);
+    socket.on("data", (chunk: Buffer) => (received += chunk.toString("latin1")));
+    socket.once("end", () => (end ||= "fin"));
+    socket.once("error", (error: NodeJS.ErrnoException) => (end ||= error.code ?? error.message));
+    socket.once("close", () => {
+      clearTimeout(timer);
+      resolve({ received, end: end || "closed", ms: performance.now() - started });
+    });
+    socket.once(serverName === undefined ? "connect" : "secureConnect", () => {
+      void say(socket, request, () => end !== "");
+    });
+  });
+}
+
+async function say(socket: Socket, request: RawRequest, isOver: () => boolean): Promise<void> {
+  for (const part of request.parts) {
+    if (isOver()) return;
+    socket.write(part, "latin1");
+    if (request.pauseMs !== undefined) await wait(request.pauseMs);
+  }
+}
