@@ -31,9 +31,10 @@ export class CoreTable implements MappingTable {
   }
 
   set(tuple: Tuple, mapping: Mapping): boolean {
-    if (mapping.action === "tomb") return this.#core.mapSet(tuple, "tomb", 0, mapping.flow);
-    if (mapping.action === "classifier") return this.#core.mapSet(tuple, "local", 0, 0);
-    return this.#core.mapSet(tuple, "forward", this.#peers.indexOf(mapping.node), mapping.flow);
+    const { action, node, flow } = mapping;
+    if (action === "classifier") return this.#core.mapSet(tuple, "local", 0, 0);
+    const peer = node === this.#self ? 0 : this.#peers.indexOf(node);
+    return this.#core.mapSet(tuple, action, peer, flow);
   }
 
   delete(tuple: Tuple): void {
@@ -57,9 +58,10 @@ export class CoreTable implements MappingTable {
       const mapping = this.#mapping(info);
       if (mapping?.node === node && mapping.action !== "tomb") lost.push(tuple);
     });
+    // A tombstone keeps whose it was: the wave that resets its client finds it by that.
     for (const tuple of lost) {
-      const flow = this.#core.mapGet(tuple)?.flow ?? 0;
-      this.#core.mapSet(tuple, "tomb", 0, flow);
+      const { peer = 0, flow = 0 } = this.#core.mapGet(tuple) ?? {};
+      this.#core.mapSet(tuple, "tomb", peer, flow);
     }
     return lost.length;
   }
@@ -77,7 +79,9 @@ export class CoreTable implements MappingTable {
 
   #mapping(info: MapInfo): Mapping | undefined {
     const { action, flow } = info;
-    if (action === this.#actions["TOMB"]) return { action: "tomb", node: this.#self, flow };
+    if (action === this.#actions["TOMB"]) {
+      return { action: "tomb", node: this.#peers.nodeOf(info.peer) ?? this.#self, flow };
+    }
     if (action === this.#actions["LOCAL"]) {
       return { action: "classifier", node: this.#self, flow: 0 };
     }
