@@ -3,19 +3,16 @@
  * TCP client, and what became of every connection. Knows how these are put together; must not know
  * flags, nor how a node works inside.
  */
-import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { BatonError } from "../errors.ts";
 import { jsonLine } from "../observe/json.ts";
-import { makeCertificate, type KeyAndCertificate } from "./certificate.ts";
-import { Cluster } from "./cluster.ts";
 import type { ImpairedPath, Print } from "./command.ts";
 import { Evidence, type ConnectionEvidence } from "./evidence.ts";
-import { LabUnavailable, openLab, type LabNode, type OwnLab } from "./lab.ts";
+import { LabUnavailable, openLab, type OwnLab } from "./lab.ts";
 import type { LaunchOptions } from "./launch.ts";
-import type { OriginOptions } from "./origin.ts";
-import { judge, planScenario, RULES, TLS_NAME, type Outcome, type Step } from "./scenario.ts";
+import { visit } from "./peers.ts";
+import { judge, planScenario, RULES, type Outcome, type Step } from "./scenario.ts";
+import { startService } from "./service.ts";
 import {
   reportFields,
   showIntroduction,
@@ -25,17 +22,11 @@ import {
   type DemoReport,
 } from "./show.ts";
 import { readState, removeState, writeState } from "./state.ts";
-import type { VisitorOptions, VisitResult } from "./visitor.ts";
 
-const ORIGIN = fileURLToPath(new URL("./origin.js", import.meta.url));
-const VISITOR = fileURLToPath(new URL("./visitor.js", import.meta.url));
-const ORIGIN_PORT = 8080;
 const MIB = 1 << 20;
 const BYTES = 100 * MIB;
 const VISIT_LIMIT_MS = 120_000;
-const WARM_LIMIT_MS = 10_000;
 const NOTICE_MS = 200;
-const WARM_VISIT_MS = 1_000;
 
 export interface DemoOptions extends LaunchOptions {
   /** One JSON object instead of text. */
@@ -111,63 +102,17 @@ async function runIn(
   for (const { path, ...impairment } of options.impair ?? []) {
     await lab.middlebox(path, impairment);
   }
-  const secrets = makeCertificate([TLS_NAME]);
-  await Promise.all(lab.backends.map((node) => startOrigin(node, secrets)));
-  const upstream = `127.0.0.1:${ORIGIN_PORT}`;
-  const cluster = new Cluster(lab, { routes: RULES, upstream });
-  await cluster.ready();
+  const { certificate, cluster } = await startService(lab);
   say(showIntroduction(lab.plan, RULES, performance.now() - started));
-  await warmUp(lab);
   const evidence = await Evidence.collect(cluster);
   const steps = planScenario({ ...lab.plan, bytes });
-  const outcomes = await visitAll(lab, steps, secrets.certificate, (outcome) =>
-    say(showOutcome(outcome)),
-  );
+  const outcomes = await visitAll(lab, steps, certificate, (outcome) => say(showOutcome(outcome)));
   const connections = await evidence.close(outcomes);
   const ends = keep ? [] : await cluster.stop();
   const ms = performance.now() - started;
   const report = summarise(outcomes, connections, evidence, ends, ms);
   print(json ? jsonLine(reportFields(report)) : showReport(report));
   return report;
-}
-
-async function startOrigin(node: LabNode, secrets: KeyAndCertificate): Promise<void> {
-  const child = node.exec(process.execPath, ["--enable-source-maps", ORIGIN], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  let stderr = "";
-  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin?.on("error", () => undefined); // "close" tells.
-  const origin: OriginOptions = { name: node.name, port: ORIGIN_PORT, ...secrets };
-  child.stdin?.write(JSON.stringify(origin) + "\n");
-  await new Promise<void>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (status) => {
-      const got = /^\w*Error: .*$/m.exec(stderr)?.[0] ?? `exit status ${status}`;
-      reject(
-        new BatonError("ERR_BATON_LAB", `server on ${node.name}: expected it to run, got ${got}`),
-      );
-    });
-    child.stdout?.once("data", () => resolve());
-  });
-}
-
-/** Nodes introduce themselves to each other first; until then the answer is 503. */
-async function warmUp(lab: OwnLab): Promise<void> {
-  const steps = planScenario({ ...lab.plan, bytes: 1 }).filter(({ tls }) => !tls);
-  const deadline = performance.now() + WARM_LIMIT_MS;
-  for (;;) {
-    const complaints: string[] = [];
-    await visit(lab, { visits: steps, certificate: "", timeoutMs: WARM_VISIT_MS }, (result) => {
-      const step = steps.find(({ id }) => id === result.id);
-      if (step !== undefined) complaints.push(...judge(step, result).complaints);
-    });
-    if (complaints.length === 0) return;
-    if (performance.now() < deadline) continue;
-    const got = `${complaints[0]} after ${WARM_LIMIT_MS / 1000} s`;
-    throw new BatonError("ERR_BATON_LAB", `demo: expected the service to answer, got: ${got}`);
-  }
 }
 
 async function visitAll(
@@ -177,41 +122,18 @@ async function visitAll(
   onOutcome: (outcome: Outcome) => void,
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
-  await visit(lab, { visits: steps, certificate, timeoutMs: VISIT_LIMIT_MS }, (result) => {
-    const step = steps.find(({ id }) => id === result.id);
-    if (step === undefined) return;
-    const outcome = judge(step, result);
-    outcomes.push(outcome);
-    onOutcome(outcome);
-  });
+  await visit(
+    lab.nodes.client,
+    { visits: steps, certificate, timeoutMs: VISIT_LIMIT_MS },
+    (result) => {
+      const step = steps.find(({ id }) => id === result.id);
+      if (step === undefined) return;
+      const outcome = judge(step, result);
+      outcomes.push(outcome);
+      onOutcome(outcome);
+    },
+  );
   return outcomes;
-}
-
-/** A client process; ends when it has made its visits. */
-async function visit(
-  lab: OwnLab,
-  options: VisitorOptions,
-  onResult: (result: VisitResult) => void,
-): Promise<void> {
-  const child = lab.nodes.client.exec(process.execPath, ["--enable-source-maps", VISITOR], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  let stderr = "";
-  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin?.on("error", () => undefined); // "close" tells.
-  child.stdin?.end(JSON.stringify(options) + "\n");
-  if (child.stdout === null) return;
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    onResult(JSON.parse(line) as VisitResult);
-  });
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", resolve);
-  });
-  if (status === 0) return;
-  const got = /^\w*Error: .*$/m.exec(stderr)?.[0] ?? `exit status ${status}`;
-  throw new BatonError("ERR_BATON_LAB", `client: expected it to make its visits, got ${got}`);
 }
 
 /** Until a signal (`baton lab down` sends one), or the end of the lab. */

@@ -4,7 +4,7 @@
  * as one JSON line from its standard input, prints a line when it listens, ends with its input.
  *
  *   GET /bytes/N   N bytes of the pattern        PUT /any   length and SHA-256 of what came
- *   GET /any       who answers, and what was asked for
+ *   GET /any       who answers, and what was asked for   POST /any  what came, as it comes
  */
 import { createHash } from "node:crypto";
 import {
@@ -15,6 +15,7 @@ import {
 import { createServer as createHttpsServer } from "node:https";
 import { createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
+import { pipeline } from "node:stream/promises";
 import { patternChunks } from "./pattern.ts";
 
 export interface OriginOptions {
@@ -66,6 +67,9 @@ async function handle(
       bytes += chunk.length;
     }
     json(response, { backend: name, bytes, sha256: hash.digest("hex") });
+  } else if (request.method === "POST") {
+    response.setHeader("content-length", request.headers["content-length"] ?? 0);
+    await pipeline(request, response);
   } else if (count !== undefined) {
     response.setHeader("content-length", count);
     for (const chunk of patternChunks(Number(count))) {

@@ -4,6 +4,7 @@
  * no server keeps the connection in TIME-WAIT.
  */
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent as TlsAgent, request as httpsRequest } from "node:https";
 import type { Socket } from "node:net";
@@ -71,6 +72,7 @@ async function run(options: VisitorOptions): Promise<void> {
 async function makeVisit(visit: Visit, options: VisitorOptions): Promise<VisitResult> {
   const agent = new (visit.tls ? TlsAgent : Agent)({ keepAlive: true, maxSockets: 1 });
   const clients = new Set<string>();
+  const sockets = new Set<Socket>();
   const answers: Answer[] = [];
   const started = performance.now();
   const result = (error?: string): VisitResult => {
@@ -80,8 +82,13 @@ async function makeVisit(visit: Visit, options: VisitorOptions): Promise<VisitRe
   };
   try {
     for (const ask of visit.asks) {
-      answers.push(await makeRequest(visit, ask, agent, options, (name) => clients.add(name)));
+      const onSocket = (socket: Socket): void => {
+        sockets.add(socket);
+        clients.add(endOf(socket));
+      };
+      answers.push(await makeRequest(visit, ask, agent, options, onSocket));
     }
+    await endAll(sockets, options.timeoutMs);
     return result(clients.size === 1 ? undefined : `${clients.size} connections instead of one`);
   } catch (error) {
     return result((error as NodeJS.ErrnoException).code ?? String(error));
@@ -90,12 +97,22 @@ async function makeVisit(visit: Visit, options: VisitorOptions): Promise<VisitRe
   }
 }
 
+/** FIN both ways: a socket that is destroyed answers what still comes with a RST. */
+async function endAll(sockets: ReadonlySet<Socket>, timeoutMs: number): Promise<void> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const closed = [...sockets].map((socket) =>
+    socket.closed ? undefined : once(socket, "close", { signal }),
+  );
+  for (const socket of sockets) socket.ref().end(); // The agent lets go of idle ones.
+  await Promise.all(closed);
+}
+
 function makeRequest(
   visit: Visit,
   ask: Ask,
   agent: Agent,
   options: VisitorOptions,
-  onClient: (name: string) => void,
+  onSocket: (socket: Socket) => void,
 ): Promise<Answer> {
   const { address: host, port, tls } = visit;
   const method = ask.upload === undefined ? "GET" : "PUT";
@@ -112,7 +129,7 @@ function makeRequest(
     });
     outgoing.on("error", reject);
     outgoing.on("socket", (socket: Socket) => {
-      const tell = (): void => onClient(endOf(socket));
+      const tell = (): void => onSocket(socket);
       if (socket.connecting) socket.once("connect", tell);
       else tell();
     });

@@ -158,10 +158,7 @@ demo("says what is wrong in one line, and fails, when no packet gets through", a
   if (!(await canRun("dead path"))) return;
   const options = { bytes: BYTES, json: true, impair: [{ path: "client", lossPercent: 100 }] };
   const error = await labDemo(options, () => undefined).catch(String);
-  assert.match(
-    String(error),
-    /demo: expected the service to answer, got: the client says \w+ after/,
-  );
+  assert.match(String(error), /service: expected it to answer, got: the client says \w+ after/);
 });
 
 demo("ends at once, in order, when it is told to stop", async () => {
