@@ -1,0 +1,84 @@
+/** Byte queues against a plain model: any writes, reads and discards, also across the wrap of positions. */
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { initCore } from "../support/batch.ts";
+import { onBothBuilds, u32 } from "../support/core.ts";
+import { pattern } from "./pair.ts";
+
+const buffer = suite("buffer");
+
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant("write"),
+    at: fc.nat(90_000),
+    len: fc.integer({ min: 1, max: 20_000 }),
+  }),
+  fc.record({ kind: fc.constant("discard"), at: fc.nat(30_000), len: fc.constant(0) }),
+  fc.record({ kind: fc.constant("trim"), at: fc.nat(90_000), len: fc.constant(0) }),
+  fc.record({ kind: fc.constant("clear"), at: fc.nat(10), len: fc.constant(0) }),
+);
+
+onBothBuilds(buffer, (test) => {
+  test("a queue keeps what was written and gives every chunk back", (core) => {
+    assert.is(initCore(core, { bufferBytes: 64 * 4096 }), 0);
+    const queue = core.scratch(65536);
+    const data = queue + 1024;
+    const start = fc.constantFrom(0, 4095, 5_000_000, 2 ** 32 - 10_000, 2 ** 32 - 4096 * 1024 - 77);
+    fc.assert(
+      fc.property(start, fc.array(step, { maxLength: 30 }), (start, steps) => {
+        core.f.queueInit!(queue, start);
+        const before = core.f.chunksUsed!();
+        const model = new Map<number, number>();
+        let head = 0;
+        const position = (offset: number) => (start + offset) >>> 0;
+        const forget = (keep: (offset: number) => boolean) => {
+          for (const offset of [...model.keys()]) if (!keep(offset)) model.delete(offset);
+        };
+        for (const { kind, at, len } of steps) {
+          if (kind === "write") {
+            // What lies at a position never changes, as in a stream.
+            core.write(data, pattern(len, head + at));
+            const wrote = core.f.queueWrite!(queue, position(head + at), data, len);
+            for (let i = 0; i < wrote; i += 97) model.set(head + at + i, core.bytes[data + i]!);
+            assert.ok(wrote <= len);
+          } else if (kind === "discard") {
+            head += at;
+            core.f.queueDiscard!(queue, position(head));
+            forget((offset) => offset >= head);
+          } else if (kind === "trim") {
+            core.f.queueTrim!(queue, position(head + at));
+            forget((offset) => offset < head + at);
+          } else {
+            core.f.queueClear!(queue, position(head + at));
+            head += at;
+            model.clear();
+            assert.is(core.f.chunksUsed!(), before);
+          }
+          for (const [offset, value] of model) {
+            const ptr = core.f.queueAt!(queue, position(offset));
+            assert.ok(ptr !== 0, "a written byte has a chunk");
+            assert.is(core.bytes[u32(ptr)], value);
+          }
+        }
+        core.f.queueClear!(queue, position(head));
+        assert.is(core.f.chunksUsed!(), before);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test("a queue refuses what is too far ahead, and survives an empty pool", (core) => {
+    assert.is(initCore(core, { bufferBytes: 8 * 4096 }), 0);
+    const queue = core.scratch(65536);
+    core.f.queueInit!(queue, 100);
+    assert.is(core.f.queueMake!(queue, 100 + core.constant("QUEUE_BYTES_MAX")), 0);
+    const wrote = core.f.queueWrite!(queue, 100, queue + 4096, 60_000);
+    assert.ok(wrote > 0 && wrote < 60_000);
+    assert.is(core.f.chunksFree!(), 0);
+    core.f.queueClear!(queue, 0);
+    assert.is(core.f.chunksUsed!(), 0);
+  });
+});
+
+buffer.run();
