@@ -74,6 +74,7 @@ export class LiveConnection implements Connection {
   }
 
   handleEvent(event: Pick<CoreEvent, "kind" | "code">): void {
+    if (this.#gone) return; // The application has let go: no event follows.
     const events = this.#events;
     if (!events) {
       this.#early.push(event);
