@@ -55,6 +55,8 @@ interface Pending {
   readonly acceptedUs: number;
   /** reading: the head is incomplete. moving: somebody else's. replied: our answer is on its way out. */
   state: "reading" | "moving" | "replied";
+  /** When the head must be complete, or the client gone after our reply. */
+  dueUs: number;
   head: RequestHead | undefined;
   /** Unread bytes that do not lie together in the core, and how many of them were copied here. */
   copy: Uint8Array;
@@ -66,7 +68,10 @@ export class Classifier {
   readonly #options: ClassifierOptions;
   readonly #headLimitUs: number;
   readonly #pending = new Map<number, Pending>();
-  /** In order of their deadlines, since all have the same limit; entries may be stale. */
+  /**
+   * In order of their deadlines, since all have the same limit. Entries may be stale: the connection is
+   * gone, or another one has its handle already, since generations wrap. That one's `dueUs` tells.
+   */
   readonly #heads = new Deadlines();
   readonly #lingers = new Deadlines();
 
@@ -102,13 +107,13 @@ export class Classifier {
     const now = this.#options.clock.nowUs();
     for (let handle = this.#heads.take(now); handle !== 0; handle = this.#heads.take(now)) {
       const pending = this.#pending.get(handle);
-      if (pending?.state !== "reading") continue;
+      if (pending?.state !== "reading" || pending.dueUs > now) continue;
       this.counters.expired++;
       this.#apply(pending, pending.reader.expire());
     }
     for (let handle = this.#lingers.take(now); handle !== 0; handle = this.#lingers.take(now)) {
       const pending = this.#pending.get(handle);
-      if (pending?.state !== "replied") continue;
+      if (pending?.state !== "replied" || pending.dueUs > now) continue;
       this.#options.core.abort(handle, now);
       this.#forget(pending);
     }
@@ -123,12 +128,13 @@ export class Classifier {
       reader: this.#options.router.newReader(),
       acceptedUs: now,
       state: "reading",
+      dueUs: now + this.#headLimitUs,
       head: undefined,
       copy: NO_BYTES,
       copied: 0,
     };
     this.#pending.set(event.handle, pending);
-    this.#heads.add(now + this.#headLimitUs, event.handle);
+    this.#heads.add(pending.dueUs, event.handle);
   }
 
   #read(pending: Pending, ended: boolean): void {
@@ -202,7 +208,8 @@ export class Classifier {
     }
     core.shutdown(pending.handle, now);
     pending.state = "replied";
-    this.#lingers.add(now + LINGER_US, pending.handle);
+    pending.dueUs = now + LINGER_US;
+    this.#lingers.add(pending.dueUs, pending.handle);
   }
 
   /** Bytes that come after our answer: unread ones would turn the close into a RST that eats it. */

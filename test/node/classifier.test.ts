@@ -1,0 +1,125 @@
+/** The classifier's time limits, over a stack of which only the calls are seen. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Core, CoreEvent } from "../../host/core/core.ts";
+import { Classifier, type Classified, type MoveOutcome } from "../../host/node/classifier.ts";
+import { createRouter, parseRouting } from "../../host/routing/router.ts";
+
+const classifier = suite("classifier");
+
+const LIMIT_US = 10_000_000;
+const HANDLE = 0x400_001;
+const TUPLE = {
+  family: 4,
+  remote: Uint8Array.of(10, 1, 0, 2),
+  remotePort: 40_000,
+  local: Uint8Array.of(10, 0, 0, 100),
+  localPort: 80,
+} as const;
+
+interface Move {
+  readonly request: Classified;
+  readonly done: (outcome: MoveOutcome) => void;
+}
+
+/** One connection at a time, all by one handle. */
+class Stage {
+  nowUs = 1;
+  unread = new Uint8Array(0);
+  written = "";
+  readonly calls: string[] = [];
+  readonly moves: Move[] = [];
+  readonly classifier: Classifier;
+
+  constructor() {
+    const rules = parseRouting({ backends: ["b1"], pools: [], routes: ["default -> b1"] });
+    this.classifier = new Classifier({
+      core: this.#core() as unknown as Core,
+      clock: { nowUs: () => this.nowUs, wallMs: () => 0 },
+      router: createRouter(rules),
+      headLimitUs: LIMIT_US,
+      context: (clientAddress) => ({ clientAddress, usable: () => true, load: () => 0 }),
+      move: (request, done) => this.moves.push({ request, done }),
+      rejected: (_tuple, reason) => this.calls.push(`rejected: ${reason}`),
+    });
+  }
+
+  event(kind: CoreEvent["kind"]): void {
+    const none = { code: 0, ownerPeer: 0, ownerFlow: 0, sndNxt: 0, tsVal: 0 };
+    this.classifier.handleEvent({ kind, handle: HANDLE, tuple: TUPLE, ...none });
+  }
+
+  read(text: string): void {
+    this.unread = new TextEncoder().encode(text);
+    this.event("readable");
+  }
+
+  /** Moves time and does what is due by then. */
+  pass(us: number): void {
+    this.nowUs += us;
+    if (this.classifier.nextTimeoutUs() <= this.nowUs) this.classifier.handleTimeout();
+  }
+
+  #core() {
+    return {
+      memory: {
+        subarray: () => this.unread,
+        set: (bytes: Uint8Array) => (this.written += new TextDecoder().decode(bytes)),
+      },
+      readable: () => ({ ptr: 0, len: this.unread.length }),
+      readableLength: () => this.unread.length,
+      consume: () => (this.unread = new Uint8Array(0)),
+      reserve: () => ({ ptr: 0, len: 65_536 }),
+      commit: () => undefined,
+      shutdown: () => this.calls.push("shutdown"),
+      abort: () => this.calls.push("abort"),
+      release: () => this.calls.push("release"),
+    };
+  }
+}
+
+classifier("answers 408 when the head's time is over, and not before", () => {
+  const stage = new Stage();
+  stage.event("accepted");
+  stage.read("GET / HTTP/1.1\r\n");
+  stage.pass(LIMIT_US - 1);
+  assert.is(stage.written, "");
+  stage.pass(1);
+  assert.match(stage.written, /^HTTP\/1\.1 408 /);
+  assert.is(stage.classifier.counters.expired, 1);
+});
+
+classifier("gives a connection its whole time whatever had its handle before", () => {
+  const stage = new Stage();
+  stage.event("accepted");
+  stage.read("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+  assert.is(stage.moves.length, 1);
+  stage.moves[0]?.done("moved");
+  stage.pass(LIMIT_US - 1000);
+  stage.event("accepted"); // a thousand connections later: generations have wrapped
+  stage.pass(1000);
+  assert.equal([stage.written, stage.classifier.counters.expired], ["", 0]);
+  stage.pass(LIMIT_US - 1001);
+  assert.is(stage.written, "");
+  stage.pass(1);
+  assert.match(stage.written, /^HTTP\/1\.1 408 /);
+});
+
+classifier("gives a client its whole time to close, whatever had its handle before", () => {
+  const stage = new Stage();
+  stage.event("accepted");
+  stage.pass(LIMIT_US);
+  assert.is(stage.calls.at(-1), "shutdown");
+  stage.event("closed");
+  stage.pass(1_000_000);
+  assert.is(stage.calls.at(-1), "release");
+  stage.nowUs += 900_000;
+  stage.event("accepted");
+  stage.read("GET / HTTP/1.0\r\nHost : x\r\n\r\n"); // 400, and two seconds from now on
+  stage.pass(200_000);
+  assert.is(stage.calls.at(-1), "shutdown", "the first one's two seconds are not this one's");
+  stage.pass(1_800_000);
+  assert.equal(stage.calls.slice(-2), ["abort", "release"]);
+});
+
+classifier.run();
