@@ -38,7 +38,7 @@ export class Migrator {
     private readonly options: MigratorOptions,
   ) {
     this.timers = options.timers ?? TIMERS;
-    this.outgoing = new OutgoingTable(options.outgoingMax ?? 4096);
+    this.outgoing = new OutgoingTable(options.outgoingMax ?? 4096, (next) => this.ask(next));
     this.forwarders = new Forwarders(world, this.timers.leaseUs);
     this.reporter = new Reporter(world, options.epoch, this.outgoing);
     const departures = {
@@ -88,6 +88,7 @@ export class Migrator {
       done,
       candidates,
       tries: 0,
+      asked: undefined,
       attempt: ++this.attempts,
       flow: NO_FLOW,
       target: "",
@@ -205,8 +206,14 @@ export class Migrator {
     if (!target || outgoing.tries >= TRIES_MAX) return this.unavailable(outgoing, "nobody took it");
     outgoing.candidates = rest;
     outgoing.tries++;
-    const { flow0: flow, attempt, tuple } = outgoing;
-    this.world.send(outgoing.forwarder, { type: "reserve", flow, attempt, tuple, target });
+    outgoing.asked = target;
+    this.outgoing.line(outgoing, target.id);
+  }
+
+  private ask(outgoing: Outgoing): void {
+    const { flow0: flow, attempt, tuple, asked: target } = outgoing;
+    if (target)
+      this.world.send(outgoing.forwarder, { type: "reserve", flow, attempt, tuple, target });
   }
 
   /** The next candidate, under a new attempt: an identifier is never tried twice. */
@@ -323,6 +330,8 @@ export class Migrator {
       this.mark(outgoing, "active");
       this.outgoing.thaw(outgoing);
       this.world.stack.thaw(outgoing.connection);
+      // It may have come too late only: once more when the others have refused as well.
+      if (outgoing.asked) outgoing.candidates = [...outgoing.candidates, outgoing.asked];
       this.retry(outgoing);
     }
   }

@@ -5,9 +5,16 @@
 import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
+import { Lanes } from "./lanes.ts";
 import type { FlowId, ResetData } from "./messages.ts";
 import { Deadlines } from "./timers.ts";
 import type { Timed } from "./timers.ts";
+
+/**
+ * Handoffs to one target under way at once. A round of so many blobs of 64 KiB takes far less than T_MOVE,
+ * and more would not be faster: one round trip is some milliseconds.
+ */
+const LANE_MAX = 32;
 
 /** A node, or a pool by the first 8 bytes of the SHA-256 of its name. */
 export interface Target {
@@ -31,7 +38,7 @@ export type MigrationOutcome =
   | { readonly kind: "ended" };
 
 export interface Outgoing extends Timed {
-  /** Waiting for GRANT; frozen for `flow`; the copy was given up after T_FROZEN. */
+  /** In line, or waiting for GRANT; frozen for `flow`; the copy was given up after T_FROZEN. */
   state: "waiting" | "frozen" | "lost";
   readonly connection: number;
   readonly forwarder: NodeId;
@@ -42,6 +49,8 @@ export interface Outgoing extends Timed {
   /** Still to be tried, in order of preference. */
   candidates: readonly Target[];
   tries: number;
+  /** The candidate that the attempt is about. */
+  asked: Target | undefined;
   attempt: number;
   /** From the GRANT. */
   flow: FlowId;
@@ -57,8 +66,13 @@ export class OutgoingTable {
   private readonly byAttempt = new Map<number, Outgoing>();
   private readonly byFlow = new Map<string, Outgoing>();
   private readonly byTuple = new Map<string, Outgoing>();
+  private readonly lanes = new Lanes<Outgoing>(LANE_MAX);
 
-  constructor(readonly max: number) {}
+  /** `go` is told when one that waited in line may ask for its grant. */
+  constructor(
+    readonly max: number,
+    private readonly go: (outgoing: Outgoing) => void,
+  ) {}
 
   get size(): number {
     return this.all.size;
@@ -91,6 +105,12 @@ export class OutgoingTable {
     this.byAttempt.set(outgoing.attempt, outgoing);
   }
 
+  /** It wants to go to this target: now, or when a place is free. */
+  line(outgoing: Outgoing, target: NodeId): void {
+    this.leave(outgoing);
+    if (this.lanes.enter(outgoing, target)) this.go(outgoing);
+  }
+
   nextAttempt(outgoing: Outgoing, attempt: number): void {
     this.byAttempt.delete(outgoing.attempt);
     outgoing.attempt = attempt;
@@ -114,6 +134,7 @@ export class OutgoingTable {
   giveUp(outgoing: Outgoing): void {
     outgoing.state = "lost";
     this.forgetConnection(outgoing);
+    this.leave(outgoing);
   }
 
   remove(outgoing: Outgoing): void {
@@ -121,6 +142,12 @@ export class OutgoingTable {
     this.byAttempt.delete(outgoing.attempt);
     this.byFlow.delete(flowKey(outgoing.forwarder, outgoing.flow));
     this.forgetConnection(outgoing);
+    this.leave(outgoing);
+  }
+
+  private leave(outgoing: Outgoing): void {
+    const next = this.lanes.leave(outgoing);
+    if (next) this.go(next);
   }
 
   private forgetConnection(outgoing: Outgoing): void {

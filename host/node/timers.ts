@@ -20,8 +20,11 @@ export interface Timers {
 export const SUSPECT_HEARTBEATS = 3;
 
 export const TIMERS: Timers = {
-  moveUs: 500_000,
-  resolveUs: 500_000,
+  // Long enough for a burst of blobs over a path that loses packets: what is late is not lost, and a
+  // transport that gives up says so. Asking too early cancels handoffs that were about to arrive.
+  moveUs: 2_000_000,
+  // A target that is alive but busy answers later than one would think; one that is not is declared dead.
+  resolveUs: 2_000_000,
   heartbeatUs: 250_000,
   deadUs: 5_000_000,
   earlyUs: 1_000_000,

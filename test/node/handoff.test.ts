@@ -47,7 +47,8 @@ function play(world: World, events: readonly Step[], faults: Faults): void {
     else if (kind < 80) world.hello(id);
     else if (kind < 83) loseSome(world, value);
     else if (kind < 85 && faults.closes) world.close(owner);
-    else if (kind < 88 && faults.timers) world.pass([100_000, 600_000, 4_000_000][value % 3] ?? 0);
+    else if (kind < 88 && faults.timers)
+      world.pass([100_000, 2_100_000, 4_000_000][value % 3] ?? 0);
     else if (kind < 92 && crashes > 0) {
       crashes--;
       world.crash(id);
@@ -81,7 +82,7 @@ function conclude(world: World): void {
   for (let round = 0; round < 20; round++) {
     for (const id of IDS) world.hello(id);
     world.settle();
-    world.pass(round < 4 ? 600_000 : 5_000_000, round < 4 ? 200_000 : 2_500_000);
+    world.pass(round < 4 ? 2_100_000 : 5_000_000, round < 4 ? 700_000 : 2_500_000);
   }
   world.settle();
 }

@@ -1,6 +1,7 @@
 /** The table of PROTOCOL section 5, row by row, against the real judge. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { TIMERS } from "../../host/node/timers.ts";
 import { TUPLE, World } from "./model.ts";
 
 const judge = suite("judge");
@@ -47,7 +48,7 @@ function pending(): World {
 
 function resolving(): World {
   const world = pending();
-  world.pass(600_000);
+  world.pass(TIMERS.moveUs + 100_000);
   assert.is(world.judge.stateOf(TUPLE), "resolving");
   return world;
 }
@@ -55,7 +56,7 @@ function resolving(): World {
 /** The outcome was unknown: B's client is being reset, C may still have it. */
 function buried(): World {
   const world = resolving();
-  world.pass(600_000);
+  world.pass(TIMERS.resolveUs + 100_000);
   assert.is(world.judge.stateOf(TUPLE), "tomb");
   return world;
 }
@@ -154,7 +155,7 @@ judge("OWNED and RESERVED, RELEASE(own): the entry is removed", () => {
 
 judge("PENDING, T_MOVE over, CANCEL(new) or own dead: RESOLVE(new)", () => {
   const causes: ((world: World) => void)[] = [
-    (world) => world.pass(600_000),
+    (world) => world.pass(TIMERS.moveUs + 100_000),
     (world) => {
       world.lose(world.message("blob"));
       world.flow("cancel");

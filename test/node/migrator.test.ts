@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Message } from "../../host/node/messages.ts";
+import { TIMERS } from "../../host/node/timers.ts";
 import { F, TUPLE, World } from "./model.ts";
 
 const migrator = suite("migrator");
@@ -165,6 +166,50 @@ migrator("tries three candidates at most, then says unavailable", () => {
   );
   assert.ok(node.running(), "and it still is ours");
 });
+
+migrator("a blob that came too late for T_MOVE is sent once more to the same target", () => {
+  const world = start();
+  const node = world.node(A);
+  const targets = [{ kind: "node", id: B } as const];
+  node.migrator.migrate(node.running() ?? 0, F, targets, (outcome) => node.outcomes.push(outcome));
+  world.flow("reserve", "grant", "move");
+  world.pass(TIMERS.moveUs + 100_000);
+  world.flow("resolve", "refuse", "verdict");
+  world.settle();
+  assert.ok(world.node(B).running(), "B has it under the next flow");
+  assert.is(world.countOf("blob"), 2);
+  assert.equal(
+    node.outcomes.map(({ kind }) => kind),
+    ["moved"],
+  );
+});
+
+migrator(
+  "a burst to one target goes in rounds of 32; who waits works on, and goes when one arrived",
+  () => {
+    const world = start();
+    const node = world.node(A);
+    const others = Array.from({ length: 40 }, (_, at) => ({ ...TUPLE, remotePort: 50_000 + at }));
+    const handles = others.map((tuple) => node.accept(tuple));
+    const target = { kind: "node" as const, id: B };
+    const outcomes: string[] = [];
+    for (const handle of handles) {
+      const done = (outcome: { kind: string }): void => void outcomes.push(outcome.kind);
+      assert.ok(node.migrator.migrate(handle, F, [target], done));
+    }
+    assert.is(world.countOf("reserve"), 32);
+    node.migrator.ended(handles[39] ?? 0, F, 0, others[39] ?? TUPLE, "reset");
+    assert.equal(outcomes, ["ended"], "who leaves the line is not asked for later");
+    world.flow("reserve", "grant");
+    assert.is(handles.filter((handle) => node.copyOf(handle).isFrozen).length, 1);
+    world.settle();
+    assert.is(world.countOf("reserve"), 39);
+    assert.equal(
+      outcomes.slice(1),
+      Array.from({ length: 39 }, () => "moved"),
+    );
+  },
+);
 
 migrator("FROZEN, ABORTED or FORGET(f0): drops the state, emits nothing", () => {
   for (const type of ["verdict", "forget"] as const) {

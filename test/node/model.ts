@@ -439,10 +439,17 @@ export class World {
     node.migrator.ended(handle, F, owner?.flow ?? NO_FLOW, tuple, "closed");
   }
 
-  /** I1: at most one copy runs. */
+  /** I1: at most one copy of a connection runs. */
   check(): void {
-    const running = this.nodes.filter((node) => node.running() !== undefined);
-    assert.ok(running.length <= 1, `I1: ${running.map((node) => node.id).join(" and ")} both run`);
+    const runners = new Map<string, NodeId>();
+    for (const { id, copies } of this.nodes) {
+      for (const { tuple, isFrozen } of copies.values()) {
+        if (isFrozen) continue;
+        const other = runners.get(tupleKey(tuple));
+        assert.is(other, undefined, `I1: ${other} and ${id} both run`);
+        runners.set(tupleKey(tuple), id);
+      }
+    }
   }
 
   /** I4: a blob is infused once. */

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { HandbackMessage } from "../../host/node/messages.ts";
+import { TIMERS } from "../../host/node/timers.ts";
 import { F, TUPLE, World } from "./model.ts";
 
 const rules = suite("rules");
@@ -32,8 +33,8 @@ function pending(): World {
 /** ABORTED: the outcome was unknown. */
 function buried(): World {
   const world = pending();
-  world.pass(600_000);
-  world.pass(600_000);
+  world.pass(TIMERS.moveUs + 100_000);
+  world.pass(TIMERS.resolveUs + 100_000);
   assert.is(world.judge.stateOf(TUPLE), "tomb");
   return world;
 }
