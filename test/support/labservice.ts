@@ -1,5 +1,5 @@
 /** What the acceptance tests on the lab share: a running service, its reports, and what to say on failure. */
-import { suite } from "uvu";
+import type * as uvu from "uvu";
 import * as assert from "uvu/assert";
 import type { Cluster, DaemonEvent } from "../../host/lab/cluster.ts";
 import type { LabOptions, OwnLab } from "../../host/lab/lab.ts";
@@ -117,32 +117,33 @@ export async function withService(
   }
 }
 
-/** A suite whose tests share one service, made before the first and ended after the last. */
-export function serviceSuite(name: string, options: LabOptions = {}) {
-  const shared = suite(name);
+/**
+ * One service for all tests of a suite, made before the first and ended after the last.
+ * @returns makes a test's body of one that takes the service
+ */
+export function shareService(
+  tests: uvu.Test,
+  name: string,
+  options: LabOptions = {},
+): (body: (service: TestService) => Promise<void>) => () => Promise<void> {
   let service: TestService | undefined;
   let isFailed = false;
-  shared.before(async () => {
+  tests.before(async () => {
     service = await openService(name, options);
   });
-  shared.after(async () => {
+  tests.after(async () => {
     if (service === undefined) return;
     if (isFailed) await explain(service.cluster);
     await service.lab.close();
   });
-  return {
-    test: (title: string, body: (service: TestService) => Promise<void>): void => {
-      shared(title, async () => {
-        if (service === undefined) return; // The named skip has been printed.
-        try {
-          await body(service);
-        } catch (error) {
-          isFailed = true;
-          throw error;
-        }
-      });
-    },
-    run: () => shared.run(),
+  return (body) => async () => {
+    if (service === undefined) return; // The named skip has been printed.
+    try {
+      await body(service);
+    } catch (error) {
+      isFailed = true;
+      throw error;
+    }
   };
 }
 
