@@ -10,6 +10,7 @@ import { formatReport, reportJson, type ConnectionReport } from "../observe/repo
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { releaseReport } from "./report.ts";
 import type { Log } from "../node/environment.ts";
 
 const SIZES: CoreSizes = {
@@ -123,15 +124,3 @@ async function serve(
 
 /** How long connections may go on after a signal. */
 const CLOSE_LIMIT_MS = 5_000;
-
-function releaseReport(connection: LiveConnection, flow: number, cause: string): ConnectionReport {
-  const { remote, local, bytesRead, bytesWritten } = connection;
-  return {
-    client: { address: remote.address, port: remote.port },
-    service: { address: local.address, port: local.port },
-    flow,
-    failure: cause === "closed" ? undefined : cause,
-    forwardedBytes: bytesRead,
-    directBytes: bytesWritten,
-  };
-}

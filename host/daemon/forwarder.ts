@@ -1,15 +1,14 @@
 /** `baton forwarder`: the role with real adapters around it, until it is told to stop. */
 import type { ForwarderConfig } from "../config/config.ts";
-import { formatAddress } from "../core/address.ts";
-import type { Tuple } from "../core/tuple.ts";
 import { announce, checkAnnounce, type Announcement } from "../link/neighbour.ts";
-import { Forwarder, type Handoff } from "../node/forwarder.ts";
+import { Forwarder } from "../node/forwarder.ts";
 import { jsonLine } from "../observe/json.ts";
 import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { handoffReport, rejectReport } from "./report.ts";
 
 const SIZES: CoreSizes = {
   connectionsMax: 65_536,
@@ -56,7 +55,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           handedOff: (handoff) => report(handoffReport(handoff)),
-          rejected: (tuple, reason, head) => report({ ...endsOf(tuple), head, failure: reason }),
+          rejected: (tuple, reason, head) => report(rejectReport(tuple, reason, head)),
         },
       });
       return forwarder;
@@ -91,17 +90,4 @@ function startAnnouncing(config: ForwarderConfig, node: RunningNode): Announceme
     node.close();
     throw error;
   }
-}
-
-function endsOf(tuple: Tuple): Pick<ConnectionReport, "client" | "service"> {
-  return {
-    client: { address: formatAddress(tuple.remote), port: tuple.remotePort },
-    service: { address: formatAddress(tuple.local), port: tuple.localPort },
-  };
-}
-
-function handoffReport(handoff: Handoff): ConnectionReport {
-  const { request, backend, flow, blobBytes, handoffUs } = handoff;
-  const { head, rule } = request;
-  return { ...endsOf(request.tuple), head, rule, backend, flow, blobBytes, handoffUs };
 }

@@ -21,9 +21,7 @@ import { Engine, type Role } from "../node/engine.ts";
 import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
-
-/** Where the build puts the core: beside build/host. */
-export const CORE_WASM = new URL("../../core.wasm", import.meta.url);
+import { CORE_WASM } from "./wasm.ts";
 
 export type CoreSizes = Omit<CoreParameters, "hashSecret" | "isnSecret" | "wallMs">;
 

@@ -1,9 +1,9 @@
 /** `baton sim` with the real core and cipher: runs seeds and says what came of them. */
 import { readFileSync } from "node:fs";
-import { createNodeCipher } from "../link/cipher.ts";
+import { createNodeCipher } from "../link/nodecipher.ts";
 import { jsonLine } from "../observe/json.ts";
 import { run } from "../sim/run.ts";
-import { CORE_WASM } from "./parts.ts";
+import { CORE_WASM } from "./wasm.ts";
 
 /** True: every seed kept every invariant. */
 export function simulate(first: number, count: number, json: boolean): boolean {

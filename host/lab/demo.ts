@@ -7,7 +7,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { BatonError } from "../errors.ts";
 import { jsonLine } from "../observe/json.ts";
 import type { ImpairedPath, Print } from "./command.ts";
-import { Evidence, type ConnectionEvidence } from "./evidence.ts";
+import { Evidence } from "./evidence.ts";
 import { LabUnavailable, openLab, type OwnLab } from "./lab.ts";
 import type { LaunchOptions } from "./launch.ts";
 import { visit } from "./peers.ts";
@@ -22,6 +22,7 @@ import {
   type DemoReport,
 } from "./show.ts";
 import { readState, removeState, writeState } from "./state.ts";
+import { summarise } from "./verdict.ts";
 
 const MIB = 1 << 20;
 const BYTES = 100 * MIB;
@@ -155,24 +156,4 @@ async function holdOpen(lab: OwnLab, stop: AbortSignal | undefined, say: Print):
   } finally {
     removeState(undefined);
   }
-}
-
-function summarise(
-  outcomes: readonly Outcome[],
-  connections: readonly ConnectionEvidence[],
-  evidence: Evidence,
-  ends: readonly string[],
-  ms: number,
-): DemoReport {
-  const failures = [
-    ...outcomes.flatMap(({ step, complaints }) =>
-      complaints.map((complaint) => `${step.title}, IPv${step.family}: ${complaint}`),
-    ),
-    ...connections.flatMap(({ complaints }) => complaints),
-    ...evidence.complaints,
-    ...ends.map((end) => `did not end in order: ${end}`),
-  ];
-  const { encapsulatedPackets, responseBytes } = evidence;
-  const ok = failures.length === 0;
-  return { ok, failures, outcomes, connections, encapsulatedPackets, responseBytes, ms };
 }

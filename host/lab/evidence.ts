@@ -4,25 +4,17 @@
  * reasons.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import type { ConnectionReport } from "../observe/report.ts";
 import type { Capture, CapturedPacket } from "./capture.ts";
 import type { Cluster, DaemonEvent } from "./cluster.ts";
 import type { Outcome } from "./scenario.ts";
+import { judgeConnection, type ConnectionEvidence, type Fields } from "./verdict.ts";
 
 const REPORT_LIMIT_MS = 5_000;
 const POLL_MS = 10;
 /** Headers only. */
 const SNAP_LEN = 128;
 
-export interface ConnectionEvidence {
-  readonly report: ConnectionReport;
-  readonly complaints: readonly string[];
-}
-
 const ENDS: ReadonlySet<string> = new Set(["event", "client", "service"]);
-
-/** The fields that come from a daemon, as far as it knows them. */
-type Fields = Partial<Omit<ConnectionReport, "client" | "service">>;
 
 export class Evidence {
   /** Packets from the forwarder to a backend's tunnel address. */
@@ -94,37 +86,9 @@ export class Evidence {
     if (this.responseBytes > 0) {
       this.complaints.push(`${this.responseBytes} bytes of answers passed the forwarder`);
     }
-    return outcomes.map((outcome) => this.#judge(outcome));
+    return outcomes.map((outcome) => {
+      const { client } = outcome.result;
+      return judgeConnection(outcome, this.#byForwarder.get(client), this.#byBackend.get(client));
+    });
   }
-
-  #judge({ step, result }: Outcome): ConnectionEvidence {
-    const forwarder = this.#byForwarder.get(result.client);
-    const backend = this.#byBackend.get(result.client);
-    const service = { address: step.address, port: step.port };
-    const report = { client: endpoint(result.client), service, ...forwarder, ...backend };
-    const complaints: string[] = [];
-    const expect = (isTrue: boolean, complaint: string): void => {
-      if (!isTrue) complaints.push(`${step.title}, IPv${step.family}: ${complaint}`);
-    };
-    expect(forwarder !== undefined, "the forwarder did not report the connection");
-    expect(backend !== undefined, "no backend reported the connection's end");
-    if (forwarder !== undefined && backend !== undefined) {
-      const got = result.answers.reduce((sum, { bytes }) => sum + bytes, 0);
-      expect(forwarder.backend === step.backend, `handed to ${forwarder.backend ?? "nobody"}`);
-      expect((forwarder.flow ?? 0) > 0, "no flow identifier");
-      expect(forwarder.flow === backend.flow, "the ends name different flow identifiers");
-      expect((forwarder.blobBytes ?? 0) > 0, "no blob");
-      expect((backend.directBytes ?? 0) >= got, "fewer bytes went directly than came");
-      expect((backend.forwardedBytes ?? 0) >= step.upload, "fewer bytes came in than were sent");
-    }
-    expect(report.failure === undefined, report.failure ?? "");
-    return { report, complaints };
-  }
-}
-
-/** "[fd00::1]:80" or "10.0.0.1:80"; empty text is nobody. */
-function endpoint(text: string): { address: string; port: number } {
-  const colon = text.lastIndexOf(":");
-  const address = text.slice(0, Math.max(0, colon)).replace(/^\[|\]$/g, "");
-  return { address, port: Number(text.slice(colon + 1)) };
 }

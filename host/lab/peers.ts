@@ -8,7 +8,7 @@ import { BatonError } from "../errors.ts";
 import type { KeyAndCertificate } from "./certificate.ts";
 import type { LabNode } from "./lab.ts";
 import type { OriginOptions } from "./origin.ts";
-import type { VisitorOptions, VisitResult } from "./visitor.ts";
+import type { VisitorOptions, VisitResult } from "./visit.ts";
 
 const ORIGIN = fileURLToPath(new URL("./origin.js", import.meta.url));
 const VISITOR = fileURLToPath(new URL("./visitor.js", import.meta.url));

@@ -3,7 +3,7 @@
  * same scenario runs over the simulator. Must not know processes or namespaces.
  */
 import { patternSha256 } from "./pattern.ts";
-import type { Answer, Ask, Visit, VisitResult } from "./visitor.ts";
+import type { Answer, Ask, Visit, VisitResult } from "./visit.ts";
 
 export const TLS_NAME = "secure.example";
 

@@ -8,9 +8,9 @@ import {
   showEndpoint,
   showMicroseconds,
 } from "../observe/text.ts";
-import type { ConnectionEvidence } from "./evidence.ts";
 import { TLS_NAME, type Outcome } from "./scenario.ts";
 import type { Plan } from "./topology.ts";
+import type { ConnectionEvidence } from "./verdict.ts";
 
 export interface DemoReport {
   readonly ok: boolean;
