@@ -93,9 +93,14 @@ function addDemo(command: Command): void {
   addPathFlags(command).action(async (flags: DemoFlags) => {
     const { labDemo } = await import("../lab/demo.ts");
     const { json, keep, size, userNamespace } = flags;
-    const options = defined({ json, keep, bytes: size, userNamespace });
-    const stop = stopSignal();
-    process.exitCode = await labDemo({ ...options, impair: paths(flags), stop }, print);
+    const common = { ...defined({ json, keep, bytes: size }), impair: paths(flags) };
+    const options = { ...common, stop: stopSignal() };
+    const simulate = async (reason: string): Promise<number> => {
+      const { rehearse } = await import("../rehearsal/demo.ts");
+      return rehearse(reason, options, print, (line) => process.stderr.write(line));
+    };
+    const all = { ...options, ...defined({ userNamespace }), simulate };
+    process.exitCode = await labDemo(all, print);
   });
 }
 

@@ -56,8 +56,12 @@ export interface VisitResult {
 
 const TEXT_MAX = 1000;
 
-export async function makeVisit(visit: Visit, options: VisitorOptions): Promise<VisitResult> {
-  const agent = new (visit.tls ? TlsAgent : Agent)({ keepAlive: true, maxSockets: 1 });
+/** @param agent dials; it is destroyed in the end. By default the kernel's TCP. */
+export async function makeVisit(
+  visit: Visit,
+  options: VisitorOptions,
+  agent: Agent = new (visit.tls ? TlsAgent : Agent)({ keepAlive: true, maxSockets: 1 }),
+): Promise<VisitResult> {
   const clients = new Set<string>();
   const sockets = new Set<Socket>();
   const answers: Answer[] = [];

@@ -113,7 +113,8 @@ arrows("leave WebAssembly, the loader and unsigned numbers to host/core", () => 
   assert.equal(found, []);
 });
 
-arrows("lead from the start of the command line to no native module", () => {
+/** Every file that is loaded with this one. */
+function loadedWith(start: string): ReadonlySet<string> {
   const seen = new Set<string>();
   const visit = (file: string): void => {
     if (seen.has(file)) return;
@@ -125,9 +126,23 @@ arrows("lead from the start of the command line to no native module", () => {
       if (path !== undefined) visit(`${path}.ts`);
     }
   };
-  visit("host/cli/main.ts");
+  visit(start);
+  return seen;
+}
+
+arrows("lead from the rehearsal to nothing of Linux", () => {
+  const seen = loadedWith("host/rehearsal/demo.ts");
+  assert.ok(seen.size > 50, "imports are followed at all");
+  assert.equal(
+    [...seen].filter((file) => roomOf(file) === "host/linux"),
+    [],
+  );
+});
+
+arrows("lead from the start of the command line to no native module", () => {
+  const seen = loadedWith("host/cli/main.ts");
   assert.ok(seen.size > 5, "imports are followed at all");
-  const heavy = ["lab", "node", "transport", "link", "sim", "app", "daemon"].map(
+  const heavy = ["lab", "node", "transport", "link", "sim", "app", "daemon", "rehearsal"].map(
     (room) => `host/${room}`,
   );
   const loaded = [...seen].filter((file) => heavy.includes(roomOf(file)));
