@@ -78,7 +78,16 @@ export {
   Mode,
   RecordState,
 } from "./layout";
-export { State, EventType, EventOff, EVENT_SIZE, InfoOff, INFO_SIZE, Option } from "./report";
+export {
+  State,
+  EventType,
+  SoftError,
+  EventOff,
+  EVENT_SIZE,
+  InfoOff,
+  INFO_SIZE,
+  Option,
+} from "./report";
 export { Flag } from "./tcp/tcb";
 
 /** Smallest slot: room for the smallest packet that every IPv6 link carries. */

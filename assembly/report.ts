@@ -34,6 +34,21 @@ export enum EventType {
   CLOSED = 6,
   /** The 4-tuple is free. */
   RELEASED = 7,
+  /** Urgent data was announced, or more of it (RFC 9293 MUST-32): Info's urgentBytes says how much. */
+  URGENT = 8,
+  /** A soft error (RFC 9293 MUST-47): `code` is a SoftError << 8 | the ICMP code. The connection goes on. */
+  TROUBLE = 9,
+}
+
+/** What troubles a connection without ending it. The first four are those of wire/icmp.ts. */
+export enum SoftError {
+  NONE = 0,
+  UNREACHABLE = 1,
+  TOO_BIG = 2,
+  TIME_EXCEEDED = 3,
+  PARAMETER_PROBLEM = 4,
+  /** R1 of RFC 9293 3.8.3: so many retransmissions that something is wrong. */
+  RETRIES = 5,
 }
 
 /**
@@ -41,7 +56,7 @@ export enum EventType {
  *
  *    0 type       u32  EventType
  *    4 handle     u32  with RELEASED perhaps no longer valid
- *    8 code       i32  Err
+ *    8 code       i32  Err; with TROUBLE: SoftError << 8 | ICMP code
  *   12 ownerPeer  u32  with RELEASED: the two numbers of the room above
  *   16 ownerFlow  u32
  *   20 sndNxt     u32  with RELEASED: SND.NXT
@@ -142,8 +157,12 @@ export class Info {
   segmentsSent: u32;
   bytesRetransmitted: u32;
   timeouts: u32;
+  /** Last soft error, as the TROUBLE event reports it; 0: none. */
+  softError: u32;
+  /** Unread bytes up to the end of the urgent data, also those still to come; 0: none is urgent. */
+  urgentBytes: u32;
 }
-export const INFO_SIZE: u32 = 216;
+export const INFO_SIZE: u32 = 224;
 if (offsetof<Info>() != INFO_SIZE) ERROR("Info layout changed");
 
 /** Offsets of Info, for the host. */
@@ -191,8 +210,10 @@ export enum InfoOff {
   SEGMENTS_SENT = 204,
   BYTES_RETRANSMITTED = 208,
   TIMEOUTS = 212,
+  SOFT_ERROR = 216,
+  URGENT_BYTES = 220,
 }
-if (offsetof<Info>("timeouts") != InfoOff.TIMEOUTS) ERROR("InfoOff is wrong");
+if (offsetof<Info>("urgentBytes") != InfoOff.URGENT_BYTES) ERROR("InfoOff is wrong");
 
 /** Settings of one connection: setOption. */
 export enum Option {
@@ -209,4 +230,6 @@ export enum Option {
   DSCP = 9,
   /** Congestion of tcp/congestion.ts: 0 CUBIC, 1 NewReno. */
   CONGESTION = 10,
+  /** Everything committed up to now is urgent data (RFC 9293 3.8.5), whatever the value; it cannot be taken back. */
+  URGENT = 11,
 }

@@ -196,4 +196,5 @@ function announce(ptr: usize): void {
   const fin: u32 = received ? 1 : 0;
   if (tcb.rcvRead != tcb.rcvNxt - fin) eventAdd(ptr, 1 << EventType.READABLE);
   if (received) eventAdd(ptr, 1 << EventType.ENDED);
+  if ((tcb.flags & Flag.URGENT_IN) != 0) eventAdd(ptr, 1 << EventType.URGENT);
 }

@@ -20,6 +20,7 @@ import { rtoBackedOff } from "./rtt";
 import { segment } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet } from "./timer";
+import { urgentAcked } from "./urgent";
 
 /**
  * Takes SEG.ACK, SEG.WND and the SACK blocks of a segment whose ACK lies in
@@ -94,6 +95,7 @@ function advance(ptr: usize, ack: u32, now: u64): void {
   tcb.rtoCount = 0;
   tcb.persistCount = 0;
   tcb.troubleUs = 0;
+  if ((tcb.flags & Flag.URGENT_OUT) != 0) urgentAcked(tcb);
   queueDiscard(ptr + offsetof<Tcb>("sndQueueHead"), seqMin(ack, tcb.sndEnd));
   const buffered = tcb.sndEnd - seqMin(ack, tcb.sndEnd);
   // The send buffer follows the window: twice cwnd keeps the pipe full for a round trip (Linux).

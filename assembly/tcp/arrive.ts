@@ -28,6 +28,7 @@ import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet } from "./timer";
 import { timeWaitAt, timeWaitFind, timeWaitOpen } from "./timewait";
 import { timeWaitAck, timeWaitArrives } from "./linger";
+import { urgentArrives } from "./urgent";
 
 /** PAWS gives up after 24 days without a newer timestamp (RFC 7323 5.5). */
 const PAWS_IDLE_US: u64 = 24 * 86_400_000_000;
@@ -99,7 +100,7 @@ function synchronisedArrives(ptr: usize, now: u64): i32 {
   ackArrives(ptr, now);
   if (finAcked(ptr) && !ownFinAcked(ptr, now)) return Verdict.CONSUMED;
   // Sixth, check the URG bit.
-  if ((seg.flags & TcpFlag.URG) != 0) urgentArrives(ptr);
+  if ((seg.flags & TcpFlag.URG) != 0 && mayReceive(tcb)) urgentArrives(ptr);
   // Seventh, process the segment text; eighth, check the FIN bit.
   if (!mayReceive(tcb)) {
     if (segmentLen() != 0) ackNow(ptr);
@@ -325,14 +326,4 @@ function enterTimeWait(ptr: usize, now: u64): void {
   record.window = min<u32>((tcb.rcvAdv - tcb.rcvNxt) >> tcb.rcvWndShift, 0xffff);
   if (owed) timeWaitAck(index, now);
   connectionEnd(ptr, Err.OK, false);
-}
-
-/** RFC 9293 3.8.5: only the position is kept; the bytes stay in the stream (as RFC 6093 advises). */
-function urgentArrives(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  const up = segment().seq + segment().up;
-  if ((tcb.flags & Flag.URGENT_IN) != 0 && !seqGt(up, tcb.rcvUp)) return;
-  if (seqLe(up, tcb.rcvNxt)) return;
-  tcb.rcvUp = up;
-  tcb.flags |= Flag.URGENT_IN;
 }

@@ -138,9 +138,18 @@ export function connectionEnd(ptr: usize, err: i32, released: bool): void {
     let bits: u32 = 0;
     if ((tcb.flags & Flag.LET_GO) == 0) bits |= 1 << EventType.CLOSED;
     if (released) bits |= 1 << EventType.RELEASED;
+    tcb.events &= (1 << EventType.URGENT) - 1; // nothing may follow RELEASED
     if (bits != 0) eventAdd(ptr, bits);
   }
   connectionFreeIfDone(ptr);
+}
+
+/** A soft error: the application may want to know, the connection goes on (RFC 9293 MUST-47). */
+export function connectionTrouble(ptr: usize, softError: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.softError = softError;
+  if ((tcb.flags & (Flag.REPORTED | Flag.LET_GO)) != Flag.REPORTED) return;
+  eventAdd(ptr, 1 << EventType.TROUBLE);
 }
 
 /** Leaves the tables, timers and lists, and gives send memory back. */

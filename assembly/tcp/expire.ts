@@ -4,8 +4,8 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { State } from "../report";
-import { connectionAbort, connectionEnd } from "./connection";
+import { SoftError, State } from "../report";
+import { connectionAbort, connectionEnd, connectionTrouble } from "./connection";
 import { outAdd } from "./list";
 import { ackNow } from "./receive";
 import { recoveryTimeout, recoveryTimer } from "./recovery";
@@ -17,6 +17,8 @@ import { wheelNextUs, wheelPop } from "./wheel";
 
 /** Linux: tcp_retries2, tcp_syn_retries, tcp_synack_retries, retries of a connection nobody holds. */
 const RETRIES_DATA: u32 = 15;
+/** R1 (RFC 9293 SHLD-9, 10; Linux tcp_retries1): the application hears of it. */
+const RETRIES_R1: u32 = 3;
 const RETRIES_SYN: u32 = 6;
 const RETRIES_SYN_ACK: u32 = 5;
 const RETRIES_ORPHAN: u32 = 8;
@@ -88,6 +90,7 @@ function retransmissionTimeout(ptr: usize, now: u64): void {
   tcb.rtoCount = <u8>(<u32>tcb.rtoCount + 1);
   tcb.timeouts += 1;
   count(Counter.TCP_TIMEOUTS);
+  if (tcb.rtoCount == RETRIES_R1) connectionTrouble(ptr, SoftError.RETRIES << 8);
   if (handshake) tcb.flags |= Flag.SYN_DUE;
   else recoveryTimeout(ptr);
   timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));

@@ -5,6 +5,7 @@ import { Info } from "../report";
 import { tupleOf } from "./demux";
 import { flightPipe } from "./flight";
 import { Tcb } from "./tcb";
+import { urgentBytes } from "./urgent";
 import { unreadBytes } from "./window";
 
 /** Writes the Info of a block. */
@@ -54,4 +55,6 @@ export function infoWrite(ptr: usize, infoPtr: usize): void {
   info.segmentsSent = tcb.segmentsSent;
   info.bytesRetransmitted = tcb.bytesRetransmitted;
   info.timeouts = tcb.timeouts;
+  info.softError = tcb.softError;
+  info.urgentBytes = urgentBytes(tcb);
 }

@@ -18,7 +18,7 @@ import { outAdd, outFirst, outRemove } from "./list";
 import { Mark, nodeAt } from "./node";
 import { rangeBlocks } from "./reassembly";
 import { ackSent } from "./receive";
-import { recoveryProbe, recoveryResent } from "./recovery";
+import { recoveryLimited, recoveryProbe, recoveryResent } from "./recovery";
 import { rtoBackedOff } from "./rtt";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerGet, timerSet } from "./timer";
@@ -29,6 +29,7 @@ import {
   transmitSegments,
   transmitTake,
 } from "./transmit";
+import { urgentMark } from "./urgent";
 import { windowAdvertise } from "./window";
 
 /** Packets that one connection may send before the next one has its turn. */
@@ -185,7 +186,8 @@ function sendNext(ptr: usize, now: u64): bool {
   if (flight == 0 && tcb.sndLastUs != 0) congestionIdle(ptr, now - tcb.sndLastUs);
   const windowLeft = flight < tcb.sndWnd ? tcb.sndWnd - flight : 0;
   const pipe = flightPipe(ptr);
-  const room = pipe < tcb.cwnd ? tcb.cwnd - pipe : 0;
+  const limit = tcb.cwnd + recoveryLimited(ptr);
+  const room = pipe < limit ? limit - pipe : 0;
   const mss = pieceMss(ptr);
   let len = min<u32>(min<u32>(queued, windowLeft), sizeAllowed(ptr, room));
   if (len < queued && len < mss) {
@@ -215,7 +217,8 @@ function sizeAllowed(ptr: usize, room: u32): u32 {
   const tcb = changetype<Tcb>(ptr);
   const mss = pieceMss(ptr);
   if (room < mss) return room == 0 ? 0 : tcb.cwnd < mss ? room : 0;
-  if (!transmitSegments()) return mss;
+  // The urgent pointer of a super-segment would be wrong in all pieces but the first (as Linux).
+  if (!transmitSegments() || (tcb.flags & Flag.URGENT_OUT) != 0) return mss;
   const headers = ipHeaderLenOf(<u32>tcb.family) + TCP_HEADER_LEN + 40;
   const most = min<u32>(room, transmitBytesMax() - headers);
   return max<u32>(most - (most % mss), mss);
@@ -316,6 +319,7 @@ export function segmentSend(ptr: usize, segSeq: u32, len: u32, flags: u32, now: 
   tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, flags, window);
   const optionsLen = syn ? synOptions(ptr, tcpPtr, now) : dataOptions(ptr, tcpPtr, now);
   if (optionsLen != 0) tcpSetOptionsLen(tcpPtr, optionsLen);
+  if (!syn) urgentMark(tcb, tcpPtr, segSeq);
   const headerLen = TCP_HEADER_LEN + optionsLen;
   if (len != 0) {
     const copied = queueRead(ptr + offsetof<Tcb>("sndQueueHead"), segSeq, tcpPtr + headerLen, len);

@@ -4,14 +4,17 @@
  * MUST-54 to 56 (soft errors never abort).
  */
 import { Counter, count } from "../counters";
+import { Err } from "../errors";
+import { State } from "../report";
 import { ICMP_ERROR, IcmpError, IcmpKind } from "../wire/icmp";
 import { tcpSeq } from "../wire/tcp";
 import { seqIn } from "../wire/seq";
-import { connectionMss } from "./connection";
+import { connectionEnd, connectionMss, connectionTrouble } from "./connection";
 import { demuxFind } from "./demux";
 import { flightLose } from "./flight";
 import { outAdd } from "./list";
 import { nodeAt } from "./node";
+import { Phase } from "./recovery";
 import { Flag, Tcb } from "./tcb";
 
 /** Smallest MTU believed: RFC 791's 68 would allow an attack (Linux: 552), IPv6's own minimum is 1280. */
@@ -37,7 +40,30 @@ export function icmpArrives(tuplePtr: usize): bool {
   }
   count(Counter.TCP_ICMP_TAKEN);
   if (error.kind == IcmpKind.TOO_BIG) shrink(ptr, error.mtu);
+  else unreachable(ptr, error);
   return true;
+}
+
+/**
+ * An error other than "too big" is soft: it is reported and the connection goes on (MUST-56, SHLD-25), because a
+ * synchronised one outlives any route (RFC 5927 4.1). Only before that does a hard one end it (SHLD-26).
+ */
+function unreachable(ptr: usize, error: IcmpError): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (
+    tcb.state == State.SYN_SENT &&
+    error.kind == IcmpKind.UNREACHABLE &&
+    isHard(tcb, error.code)
+  ) {
+    connectionEnd(ptr, Err.REFUSED, true);
+    return;
+  }
+  connectionTrouble(ptr, (error.kind << 8) | error.code);
+}
+
+/** Nobody speaks TCP there, or nobody listens: protocol and port (ICMP), prohibited and port (ICMPv6). */
+function isHard(tcb: Tcb, code: u32): bool {
+  return tcb.family == 4 ? code == 2 || code == 3 : code == 1 || code == 4;
 }
 
 function shrink(ptr: usize, announced: u32): void {
@@ -47,12 +73,28 @@ function shrink(ptr: usize, announced: u32): void {
   if (<u32>tcb.pmtu <= mtu) return;
   tcb.pmtu = <u16>mtu;
   connectionMss(ptr);
-  // What was too large is lost for sure; it leaves again in smaller pieces, without blaming congestion.
-  if ((tcb.flags & Flag.FROZEN) != 0 || tcb.flightHead == 0) return;
-  const head = nodeAt(tcb.flightHead);
-  if (<u32>tcb.sndMss < head.end - head.start) {
-    flightLose(ptr, tcb.flightHead);
-    tcb.flags |= Flag.FORCE_ONE;
-    outAdd(ptr);
+  if ((tcb.flags & Flag.FROZEN) == 0 && loseLarger(ptr)) resume(ptr);
+}
+
+/** Deems every segment lost that is larger than one may be now. True when there was one. */
+function loseLarger(ptr: usize): bool {
+  const tcb = changetype<Tcb>(ptr);
+  const lostBefore = tcb.lostBytes;
+  for (let index = tcb.flightHead; index != 0; index = nodeAt(index).next) {
+    const node = nodeAt(index);
+    if (<u32>tcb.sndMss < node.end - node.start) flightLose(ptr, index);
   }
+  return tcb.lostBytes != lostBefore;
+}
+
+/** Sends it again in smaller pieces. No congestion is to blame, so cwnd stays (Linux tcp_simple_retransmit). */
+function resume(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.OPEN) {
+    tcb.phase = <u8>Phase.LOSS;
+    tcb.recoverSeq = tcb.sndNxt;
+    tcb.undoCwnd = 0;
+  }
+  tcb.flags |= Flag.FORCE_ONE;
+  outAdd(ptr);
 }

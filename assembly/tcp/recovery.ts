@@ -121,6 +121,16 @@ export function recoveryTimer(ptr: usize, now: u64): void {
   outAdd(ptr);
 }
 
+/**
+ * Bytes beyond cwnd that may be in flight: the first two duplicate ACKs each let one new segment out (RFC 3042).
+ * With SACK the pipe shrinks by what was SACKed, which comes to the same.
+ */
+export function recoveryLimited(ptr: usize): u32 {
+  const tcb = changetype<Tcb>(ptr);
+  if ((tcb.flags & Flag.SACK) != 0 || tcb.phase != Phase.OPEN) return 0;
+  return min<u32>(<u32>tcb.dupAcks, DUP_THRESHOLD - 1) * <u32>tcb.sndMss;
+}
+
 /** A duplicate ACK without SACK information (RFC 5681 3.2, 6582): the peer got something beyond a hole. */
 export function recoveryDuplicate(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
@@ -134,6 +144,8 @@ export function recoveryDuplicate(ptr: usize): void {
     enter(ptr);
     tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * <u32>tcb.sndMss;
     tcb.flags |= Flag.FORCE_ONE;
+    outAdd(ptr);
+  } else if (tcb.phase == Phase.OPEN) {
     outAdd(ptr);
   }
 }

@@ -33,6 +33,7 @@ import {
   timeWaitForget,
   timeWaitReported,
 } from "./timewait";
+import { urgentConsumed, urgentSend } from "./urgent";
 import {
   unreadBytes,
   windowConsumed,
@@ -102,6 +103,7 @@ export function socketConsume(ptr: usize, amount: u32, now: u64): i32 {
   if (unreadBytes(ptr) < amount) return Err.ARGUMENT;
   tcb.rcvRead += amount;
   queueDiscard(ptr + offsetof<Tcb>("rcvQueueHead"), tcb.rcvRead);
+  if ((tcb.flags & Flag.URGENT_IN) != 0) urgentConsumed(tcb);
   if ((tcb.flags & (Flag.DETACHED | Flag.FIN_RECEIVED)) != 0) return Err.OK;
   windowConsumed(ptr, now);
   if (windowWorthTelling(ptr)) ackNow(ptr);
@@ -230,6 +232,8 @@ export function socketOption(ptr: usize, option: u32, value: f64, now: u64): i32
       tcb.cwndAcked = 0;
       tcb.cubicEpochUs = 0;
       return Err.OK;
+    case Option.URGENT:
+      return urgentSend(ptr);
   }
   return Err.ARGUMENT;
 }
@@ -243,7 +247,8 @@ export function socketPollEvent(eventPtr: usize): bool {
   const event = changetype<Event>(eventPtr);
   event.type = type;
   event.handle = tcb.handle;
-  event.code = type == EventType.CLOSED ? tcb.error : 0;
+  event.code =
+    type == EventType.CLOSED ? tcb.error : type == EventType.TROUBLE ? <i32>tcb.softError : 0;
   event.ownerPeer = tcb.ownerPeer;
   event.ownerFlow = tcb.ownerFlow;
   event.sndNxt = tcb.sndNxt;

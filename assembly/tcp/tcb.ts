@@ -293,7 +293,8 @@ export class Tcb {
   livenessPad: u16;
   /** Err that ended the connection, 0: none. Sticky. */
   error: i32;
-  livenessPad2: u32;
+  /** Last soft error, as the TROUBLE event reports it; 0: none. Not migrated. */
+  softError: u32;
 
   // ---- links: indexes of blocks, 0: none
   wheelNext: u32;

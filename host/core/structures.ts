@@ -7,12 +7,20 @@ import { constant, enumValue, type CoreModule } from "./module.ts";
 import { tupleKey, type Tuple } from "./tuple.ts";
 
 export type CoreEventKind =
-  "accepted" | "connected" | "readable" | "writable" | "ended" | "closed" | "released";
+  | "accepted"
+  | "connected"
+  | "readable"
+  | "writable"
+  | "ended"
+  | "closed"
+  | "released"
+  | "urgent"
+  | "trouble";
 
 export interface CoreEvent {
   readonly kind: CoreEventKind;
   readonly handle: number;
-  /** With "closed" and "released": an Err. */
+  /** With "closed" and "released": an Err. With "trouble": SoftError << 8 | ICMP code. */
   readonly code: number;
   /** With "released": the flow that named the connection, 0 when none. */
   readonly ownerPeer: number;
@@ -85,6 +93,8 @@ const EVENT_KINDS: readonly (CoreEventKind | undefined)[] = [
   "ended",
   "closed",
   "released",
+  "urgent",
+  "trouble",
 ];
 
 export class Structures {

@@ -60,6 +60,8 @@ const EVENTS = [
   "ENDED",
   "CLOSED",
   "RELEASED",
+  "URGENT",
+  "TROUBLE",
 ];
 
 export const ADDRESS = {
