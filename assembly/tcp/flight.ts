@@ -18,6 +18,8 @@ let sackedNow: u32 = 0;
 /** Youngest transmission among the delivered ones that were sent once: for the round-trip sample. */
 let sampleXmitUs: u32 = 0;
 let sampled: bool = false;
+/** The ACK covers data that was sent more than once: what else it covers may have waited for that. */
+let ambiguous: bool = false;
 /** Most recently sent segment delivered by it (RFC 8985 6.2 step 2). */
 let rackXmitUs: u32 = 0;
 let rackEndSeq: u32 = 0;
@@ -37,6 +39,7 @@ export function flightBegin(ptr: usize): void {
   delivered = 0;
   sackedNow = 0;
   sampled = false;
+  ambiguous = false;
   racked = false;
   reordered = false;
 }
@@ -51,7 +54,7 @@ export function flightSackedNow(): u32 {
 
 /** True when a segment sent exactly once was delivered: flightSampleXmitUs says when it was sent. */
 export function flightSampled(): bool {
-  return sampled;
+  return sampled && !ambiguous;
 }
 
 export function flightSampleXmitUs(): u32 {
@@ -157,6 +160,7 @@ export function flightAcked(ptr: usize, ack: u32): void {
     } else {
       deliver(node, end);
       delivered += len;
+      if ((node.marks & Mark.EVER) != 0) ambiguous = true;
       if ((node.marks & Mark.LOST) != 0) tcb.lostBytes -= len;
       if ((node.marks & Mark.RETRANS) != 0) tcb.retransBytes -= len;
     }
