@@ -253,7 +253,9 @@ function service(
 function note(value: usize, tcp: usize, seconds: u32): void {
   const flags = tcpFlags(tcp);
   if ((flags & TcpFlag.RST) != 0) return;
-  valueNote(value, tcpSeq(tcp), tcpAck(tcp), (flags & TcpFlag.ACK) != 0, seconds);
+  const hasAck = (flags & TcpFlag.ACK) != 0;
+  valueNote(value, tcpSeq(tcp), tcpAck(tcp), hasAck, seconds);
+  if (!hasAck) return;
   const headerLen = tcpHeaderLen(tcp);
   if (headerLen < 32) return;
   const present = optionsParse(tcp, headerLen, false);

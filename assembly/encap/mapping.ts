@@ -112,7 +112,10 @@ export function valuePeer(value: usize): u32 {
   return (<u32>changetype<MapValue>(value).owner) & PEER_MASK;
 }
 
-/** Notes the client's last segment. `seconds` is the clock's; a segment without ACK keeps the last one. */
+/**
+ * Notes the client's last segment; `seconds` is the clock's. One without ACK is a SYN: it begins another
+ * connection, and says nothing about the one that this entry is of.
+ */
 export function valueNote(
   value: usize,
   segSeq: u32,
@@ -122,8 +125,9 @@ export function valueNote(
 ): void {
   const entry = changetype<MapValue>(value);
   entry.seen = <u16>seconds;
+  if (!hasAck) return;
   entry.segSeq = segSeq;
-  if (hasAck) entry.segAck = segAck;
+  entry.segAck = segAck;
 }
 
 /** Notes the timestamps of the same segment. */
