@@ -86,7 +86,12 @@ export class Tombs {
       this.removeIfOver(entry);
     }
     const wave = this.waves.get(node);
-    if (wave) wave.isConfirmed = true;
+    if (!wave) return;
+    wave.isConfirmed = true;
+    // Its tombstones may have waited for T_TOMB: they need not any more.
+    if (wave.round >= RESET_ROUNDS) {
+      wave.nextUs = Math.min(wave.nextUs, this.book.world.clock.nowUs());
+    }
   }
 
   /** Every connection of a node is lost: its clients are told at once, idle ones too. */

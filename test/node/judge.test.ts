@@ -288,6 +288,17 @@ judge("OWNED, own dead: the client is reset, the node is told", () => {
   assert.is(world.judge.stateOf(TUPLE), "none", "a new boot epoch ends the tombstone");
 });
 
+judge("tombstones of a dead node end with its new boot epoch, however late that comes", () => {
+  const world = owned();
+  world.judge.declareDead(B);
+  world.pass(20_000_000);
+  assert.is(world.judge.stateOf(TUPLE), "tomb", "it may still emit");
+  world.crash(B);
+  world.hello(B);
+  world.pass(1_000_000);
+  assert.is(world.judge.stateOf(TUPLE), "none", "a SYN need not wait for T_TOMB");
+});
+
 judge("TOMB ends when every flow of it is forgotten", () => {
   const world = buried();
   world.pass(10_000_000);
