@@ -76,6 +76,7 @@ export class Backend implements Role {
   /** ICMP errors that the forwarder sent on. */
   #icmp: Uint8Array[] = [];
   #draining = false;
+  #isOver = false;
   #heartbeatUs = 0;
   #sequence = 0;
   #ids = 0;
@@ -100,7 +101,7 @@ export class Backend implements Role {
         send: (node, message, how) => this.#postbox.send(node, message, how),
         refusal: (tuple) => this.#refusal(tuple),
         arrived: (handle, mapping) => this.#arrived(handle, mapping),
-        restart: () => options.events?.restart(),
+        restart: () => this.#end(),
       },
       { self: id, epoch: transport.epoch, timers: this.#timers },
     );
@@ -108,6 +109,10 @@ export class Backend implements Role {
       this.migrator.addForwarder(forwarder);
       transport.hello(forwarder);
     }
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   get connections(): number {
@@ -188,6 +193,13 @@ export class Backend implements Role {
     this.#heartbeatUs = now + this.#timers.heartbeatUs;
     const beat = this.#heartbeat();
     for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, beat);
+  }
+
+  /** R14: the forwarder has given these connections up, or may have. Not one segment more. */
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#options.events?.restart();
   }
 
   #inject(packet: Uint8Array): void {

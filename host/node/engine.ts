@@ -17,6 +17,8 @@ const EVENTS_PER_TURN_MAX = 4096;
 
 /** What a role (forwarder, backend) does with what the engine finds. */
 export interface Role {
+  /** This life of the node is over (PROTOCOL R14): from now on it says nothing to anybody. */
+  readonly isOver: boolean;
   event(event: CoreEvent): void;
   /** A packet that belongs back at the forwarder, with flow and record in its descriptor. */
   handback(batch: PacketBatch, index: number): void;
@@ -60,7 +62,7 @@ export class Engine {
   /** Does everything that can be done now. True: call again soon, there is more. */
   turn(): boolean {
     const role = this.#role;
-    if (!role) return false;
+    if (!role || role.isOver) return false;
     this.#options.receiveDatagrams(this.#takeDatagram);
     role.pump();
     const more = this.#receive(role);
@@ -69,6 +71,7 @@ export class Engine {
     role.pump();
     this.#drainEvents(role);
     role.pump();
+    if (role.isOver) return false;
     this.#transmit(role);
     this.#sendDatagrams();
     return more || left;

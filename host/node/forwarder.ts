@@ -77,6 +77,8 @@ const REINJECT_MAX = 4096;
 const BLOB_VERSION = 1;
 
 export class Forwarder implements Role {
+  /** A forwarder is declared dead by nobody. */
+  readonly isOver = false;
   readonly judge: Judge;
   readonly migrator: Migrator;
   readonly classifier: Classifier;
@@ -225,7 +227,8 @@ export class Forwarder implements Role {
         arrived: () => undefined,
         restart: () => undefined,
       },
-      { self: id, epoch: transport.epoch, timers: this.#timers },
+      // In one process with its forwarder: it cannot lose contact.
+      { self: id, epoch: transport.epoch, timers: { ...this.#timers, leaseUs: Infinity } },
     );
   }
 

@@ -45,9 +45,20 @@ export class Forwarders {
     return this.forwarders.get(id)?.epoch === epoch;
   }
 
+  /** A lease that has run out stays so: what was heard may have waited here while the node stood still. */
   heard(id: NodeId): void {
     const known = this.forwarders.get(id);
-    if (known) known.heardUs = this.world.clock.nowUs();
+    if (known && !this.isExpired(known)) known.heardUs = this.world.clock.nowUs();
+  }
+
+  adopt(known: Forwarder, epoch: Epoch): void {
+    if (!this.isExpired(known)) known.heardUs = this.world.clock.nowUs();
+    known.epoch = epoch;
+  }
+
+  private isExpired(known: Forwarder): boolean {
+    const nowUs = this.world.clock.nowUs();
+    return known.epoch !== undefined && known.heardUs + this.leaseUs <= nowUs;
   }
 
   nextTimeoutUs(): number {
@@ -64,8 +75,7 @@ export class Forwarders {
     const nowUs = this.world.clock.nowUs();
     for (const forwarder of this.forwarders.values()) {
       if (forwarder.flushUs <= nowUs) this.flush(forwarder);
-      const isKnown = forwarder.epoch !== undefined;
-      if (isKnown && forwarder.heardUs + this.leaseUs <= nowUs) return false;
+      if (this.isExpired(forwarder)) return false;
     }
     return true;
   }

@@ -134,8 +134,7 @@ export class Migrator {
   handleEpoch(forwarder: NodeId, epoch: Epoch): void {
     const known = this.forwarders.get(forwarder);
     if (!known || known.epoch === epoch) return;
-    known.epoch = epoch;
-    known.heardUs = this.world.clock.nowUs();
+    this.forwarders.adopt(known, epoch);
     for (const outgoing of this.outgoing.values()) {
       if (outgoing.forwarder !== forwarder || outgoing.state !== "waiting") continue;
       this.outgoing.remove(outgoing);

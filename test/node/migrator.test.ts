@@ -404,6 +404,18 @@ migrator("forwarder not heard for T_LEASE: begins anew (R14)", () => {
 });
 
 migrator(
+  "a lease that ran out while the node stood still is not renewed by what it then hears",
+  () => {
+    const world = waiting();
+    const { epoch, migrator } = world.node(B);
+    world.us += 31_000_000;
+    migrator.heard(F);
+    migrator.handleTimeout();
+    assert.is.not(world.node(B).epoch, epoch);
+  },
+);
+
+migrator(
   "a new forwarder epoch: drops what waits, reports every record, ended ones too (R22)",
   () => {
     const world = frozen();
