@@ -28,6 +28,7 @@ const FUNCTIONS = [
   "shutdown",
   "abort",
   "release",
+  "connectionState",
   "connectionInfo",
   "setOption",
   "freeze",

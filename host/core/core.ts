@@ -197,6 +197,11 @@ export class Core {
     this.#abi.release(handle);
   }
 
+  /** Whether the handle still names a connection; one in TIME-WAIT has none any more. */
+  isConnection(handle: number): boolean {
+    return this.#abi.connectionState(handle) >= 0;
+  }
+
   /** @throws BatonError for a handle that names no connection. */
   connectionInfo(handle: number): ConnectionInfo {
     this.#check("connectionInfo", this.#abi.connectionInfo(handle));

@@ -8,9 +8,12 @@ import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Forwarder } from "./forwarders.ts";
 import type { MigratorWorld } from "./migration.ts";
-import type { FlowId, RecordState, SyncItem } from "./messages.ts";
+import type { FlowId, RecordState, ResetData, SyncItem } from "./messages.ts";
 import { NO_FLOW, SYNC_ITEMS_MAX } from "./messages.ts";
 import type { Outgoing, OutgoingTable } from "./outgoing.ts";
+
+/** TIME-WAIT: a SYN must still come here (R18), but there is nobody to be reset. */
+const NO_RESET: ResetData = { sndUna: 0, sndNxt: 0, rcvNxt: 0, timestamps: undefined };
 
 export class Reporter {
   constructor(
@@ -52,8 +55,12 @@ export class Reporter {
     const connection = stack.find(forwarder, flow);
     const outgoing = connection === undefined ? undefined : this.outgoing.ofConnection(connection);
     if (record === "frozen" && outgoing?.state === "frozen") return frozenItem(flow, outgoing);
-    if (connection === undefined || record !== "active") {
+    if (record !== "active") {
       return { flow, record, generation: 0, connection: undefined, next: undefined };
+    }
+    if (connection === undefined) {
+      const waiting = tuple && { tuple, reset: NO_RESET };
+      return { flow, record, generation: 0, connection: waiting, next: undefined };
     }
     const generation = stack.owner(connection)?.generation ?? 0;
     const far = { tuple: tuple ?? stack.tuple(connection), reset: stack.resetData(connection) };

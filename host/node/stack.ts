@@ -75,7 +75,7 @@ export class CoreStack implements Stack {
 
   find(forwarder: NodeId, flow: FlowId): number | undefined {
     const handle = this.core.recordHandle(this.peers.indexOf(forwarder), flow);
-    return handle === 0 ? undefined : handle;
+    return handle !== 0 && this.core.isConnection(handle) ? handle : undefined;
   }
 }
 
