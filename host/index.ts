@@ -24,6 +24,8 @@ export interface BackendOptions {
   readonly keyFile?: string;
   /** "tun" or "tun:DEVICE". */
   readonly link?: string;
+  /** "tun" or "raw". */
+  readonly egress?: string;
   readonly mtu?: number;
   /** NAME=NUMBER, as in `--limit`. */
   readonly limit?: readonly string[];
@@ -35,7 +37,7 @@ export interface BackendOptions {
  * @throws BatonError with the code of what is missing or wrong
  */
 export async function createBackend(options: BackendOptions): Promise<Backend> {
-  const { name, tunnel, forwarder, listen, keyFile, link, mtu, limit } = options;
+  const { name, tunnel, forwarder, listen, keyFile, link, egress, mtu, limit } = options;
   const config = applicationConfig({
     tunnel,
     forwarder,
@@ -43,6 +45,7 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
     ...(listen === undefined ? {} : { listen }),
     ...(keyFile === undefined ? {} : { "key-file": keyFile }),
     ...(link === undefined ? {} : { link }),
+    ...(egress === undefined ? {} : { egress }),
     ...(mtu === undefined ? {} : { mtu: String(mtu) }),
     ...(limit === undefined ? {} : { limit }),
   });

@@ -64,6 +64,9 @@ export interface LinkSpec {
   readonly device: string;
 }
 
+/** Where packets leave: by the device they came in by, or by raw sockets. */
+export type Egress = "tun" | "raw";
+
 /** What every node has. */
 export interface NodeConfig {
   readonly name: string;
@@ -73,6 +76,7 @@ export interface NodeConfig {
   readonly tunnels: readonly NetworkAddress[];
   readonly keyFile: string;
   readonly link: LinkSpec;
+  readonly egress: Egress;
   /** Undefined: the link's own. */
   readonly mtu: number | undefined;
   readonly limits: Limits;
@@ -111,6 +115,7 @@ const NODE_FLAGS = {
   tunnel: many("ADDRESS", "this node's tunnel address, one of each family", parseNetworkAddress),
   "key-file": one("FILE", `the cluster key (default: ${DEFAULT_KEY_FILE})`, parsePath),
   link: one("LINK", "where packets come in: tun or tun:DEVICE (default: tun:baton0)", parseLink),
+  egress: one("KIND", "where packets leave: tun or raw (default: tun)", parseEgress),
   mtu: one("BYTES", "largest packet (default: the link's)", (text) =>
     parseCount(text, 576, 65_535),
   ),
@@ -213,6 +218,7 @@ function nodeConfig(
     tunnels,
     keyFile: flags["key-file"] ?? DEFAULT_KEY_FILE,
     link: flags.link ?? parseLink("tun"),
+    egress: flags.egress ?? "tun",
     mtu,
     limits: Object.fromEntries(flags.limit) as Limits,
     timeouts: Object.fromEntries(flags.timeout) as Timeouts,
@@ -263,6 +269,11 @@ function parseLink(text: string): LinkSpec {
   const match = /^tun(?::(.*))?$/.exec(text);
   if (!match) throw expected("tun or tun:DEVICE", text);
   return { kind: "tun", device: parseInterface(match[1] ?? "baton0") };
+}
+
+function parseEgress(text: string): Egress {
+  if (text !== "tun" && text !== "raw") throw expected("tun or raw", text);
+  return text;
 }
 
 function parseLimit(text: string): [string, number] {

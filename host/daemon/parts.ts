@@ -14,6 +14,7 @@ import { SystemClock } from "../link/clock.ts";
 import type { Link } from "../link/link.ts";
 import { Loop } from "../link/loop.ts";
 import { systemRandom } from "../link/random.ts";
+import { openRaw } from "../link/raw.ts";
 import { openTun } from "../link/tun.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
 import type { Route } from "../linux/route.ts";
@@ -73,33 +74,45 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const cipher = createCipher();
   const core = openCore(options, cipher, keys, clock);
   const udp = await openUdp({ listen: config.listen });
-  let link: Link;
   try {
-    link = await openTun({
-      name: config.link.device,
-      persist: options.persist,
-      routes: options.routes,
-      ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
-    });
+    const links = await openLinks(options);
+    return assemble(options, { core, clock, cipher, keys, udp, ...links }, log);
   } catch (error) {
     udp.close();
     throw error;
   }
-  return assemble(options, { core, clock, cipher, keys, udp, link }, log);
 }
 
-interface Opened {
+interface Links {
+  readonly link: Link;
+  readonly egress: Link | undefined;
+}
+
+/** A raw socket cuts no super-packet, so with that egress the device must not deliver any either. */
+async function openLinks({ config, persist, routes }: OpenOptions): Promise<Links> {
+  const mtu = config.mtu === undefined ? {} : { mtu: config.mtu };
+  const egress = config.egress === "raw" ? openRaw(mtu) : undefined;
+  try {
+    const offload = egress === undefined;
+    const link = await openTun({ name: config.link.device, persist, routes, offload, ...mtu });
+    return { link, egress };
+  } catch (error) {
+    egress?.close();
+    throw error;
+  }
+}
+
+interface Opened extends Links {
   readonly core: Core;
   readonly clock: SystemClock;
   readonly cipher: Cipher;
   readonly keys: readonly Uint8Array[];
   readonly udp: UdpSocket;
-  readonly link: Link;
 }
 
 function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   const { config } = options;
-  const { core, clock, cipher, keys, udp, link } = opened;
+  const { core, clock, cipher, keys, udp, link, egress } = opened;
   const id = nodeId(cipher, config.name);
   const transport = createTransport({
     id,
@@ -121,6 +134,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     core,
     clock,
     link,
+    egress,
     transport,
     receiveDatagrams: (take) => udp.receive(take),
     sendDatagram: (datagram) => udp.send(datagram),
@@ -155,11 +169,13 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     counters: () => ({
       core: core.counters(),
       link: { ...link.counters },
+      ...(egress === undefined ? {} : { egress: { ...egress.counters } }),
       udp: { ...udp.counters },
       transport: { ...transport.counters },
     }),
     close: () => {
       loop.close();
+      egress?.close();
       link.close();
       udp.close();
       transport.close();
@@ -208,6 +224,7 @@ function openCore(
   const parameters: CoreParameters = {
     ...sizes,
     ...config.limits,
+    segmenting: sizes.segmenting && config.egress === "tun",
     ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
     hashSecret: systemRandom.bytes(16),
     isnSecret,

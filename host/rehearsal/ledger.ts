@@ -66,8 +66,10 @@ export class Ledger implements WireEvidence {
   /** A packet, or a datagram between nodes, as it is sent. */
   watch(from: string, to: string, bytes: Uint8Array, atUs: number): void {
     if (from.startsWith("udp:")) return;
-    this.#oracle.watch(from, bytes, atUs);
     const { forwarder } = this.#options;
+    const isForwarder = from === forwarder;
+    const isNode = isForwarder || this.#backends.has(from);
+    this.#oracle.watch(isNode ? { name: from, life: 1, isForwarder } : undefined, bytes, atUs);
     if (from !== forwarder && to !== forwarder) return;
     const packet = parsePacket(bytes.subarray(0, SNAP_LEN));
     if (packet?.protocol !== TCP) return;

@@ -46,6 +46,7 @@ export class Stage {
   readonly #plan: Plan;
   readonly #ledger: Ledger;
   readonly #random: SeededRandom;
+  readonly #tsOffset: number;
   readonly #applications: ApplicationBackend[] = [];
   readonly #clients = new Map<number, StrictClient>();
   readonly #sockets = new Set<ClientSocket>();
@@ -57,6 +58,7 @@ export class Stage {
     this.#plan = plan;
     this.#ledger = ledger;
     this.#random = new SeededRandom(options.seed);
+    this.#tsOffset = this.#random.u32();
     const backends = plan.nodes.filter(isBackend).map(({ name }) => name);
     const addresses = [plan.service4, plan.service6];
     this.cluster = new Cluster({
@@ -101,6 +103,7 @@ export class Stage {
         mss: isV6 ? MSS6 : MSS4,
         rcvBuf: RECEIVE_BUFFER_BYTES,
         iss: this.#random.u32(),
+        tsOffset: this.#tsOffset,
         send: (bytes) => network.sendTo(CLIENT, to.address, bytes),
         events: {
           connected: () => {

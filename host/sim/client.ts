@@ -22,7 +22,8 @@ import type { Scheduler } from "./scheduler.ts";
 
 const RTO_US = 300_000;
 const RTO_US_MAX = 5_000_000;
-const RETRIES_MAX = 15;
+/** Longer than T_TOMB: a SYN on the ports of a lost connection may have to wait for that. */
+const RETRIES_MAX = 30;
 const FLIGHT_SEGMENTS = 20;
 const WINDOW_SHIFT = 7;
 const TIME_WAIT_US = 1_000_000;
@@ -40,6 +41,12 @@ export interface ClientOptions {
   readonly events: ClientEvents;
   /** Sequence number to begin with; near the wrap it is most interesting. */
   readonly iss: number;
+  /** Added to the milliseconds of every TSval: one for all connections of a host. */
+  readonly tsOffset: number;
+  /** Another connection had these ports shortly before: its owner may answer our SYN. */
+  readonly isReused?: boolean;
+  /** The FIN leaves with the last data, as soon as it can. */
+  readonly finWithData?: boolean;
 }
 
 export interface ClientEvents {
@@ -82,6 +89,7 @@ export class StrictClient {
   #rtoUs = RTO_US;
   #retries = 0;
   #timer = 0;
+  #isGone = false;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -111,8 +119,9 @@ export class StrictClient {
     this.#pump();
   }
 
-  /** FIN after everything written. */
-  end(): void {
+  /** FIN after everything written, `last` included. */
+  end(last: Uint8Array = NONE): void {
+    if (last.length > 0) this.#unsent.push(last);
     this.#finQueued = true;
     this.#pump();
   }
@@ -120,6 +129,13 @@ export class StrictClient {
   abort(): void {
     if (this.#state === "open") this.#segment(this.#sndNxt, RST | ACK, new Uint8Array(0));
     this.#finish("closed");
+  }
+
+  /** The host loses its power: nothing is said, and nothing heard. */
+  vanish(): void {
+    this.#state = "closed";
+    this.#isGone = true;
+    this.#timer++;
   }
 
   /** A slow reader: while paused, received bytes fill the window. */
@@ -131,6 +147,7 @@ export class StrictClient {
   }
 
   receive(bytes: Uint8Array): void {
+    if (this.#isGone) return;
     let segment: TcpPacket;
     try {
       segment = parseTcp(bytes);
@@ -155,11 +172,13 @@ export class StrictClient {
       if (segment.flags & ACK && segment.ack === this.#sndNxt) this.#finish("reset");
       return;
     }
-    if (!(segment.flags & SYN)) return;
-    if (!(segment.flags & ACK) || segment.ack !== this.#sndNxt) {
-      this.#violation(`SYN-ACK acknowledges ${segment.ack}, expected ${this.#sndNxt}`);
+    if (segment.flags & ACK && segment.ack !== this.#sndNxt) {
+      // RFC 9293 3.10.7.3: an old connection's owner is still there; the RST ends it.
+      if (this.options.isReused) this.#refuse(segment);
+      else this.#violation(`answer to the SYN acknowledges ${segment.ack}`);
       return;
     }
+    if (!(segment.flags & SYN) || !(segment.flags & ACK)) return;
     for (const { kind, bytes } of segment.options) {
       if (kind === 2) this.#peerMss = word16(bytes);
       if (kind === 3) this.#peerShift = bytes[0] ?? 0;
@@ -179,7 +198,10 @@ export class StrictClient {
   #synchronised(segment: TcpPacket): void {
     if (segment.flags & RST) {
       if (segment.seq === this.#rcvNxt) this.#finish("reset");
-      return; // RFC 5961: anything else would get a challenge ACK; a lost one changes nothing here.
+      else if (after(segment.seq, this.#rcvNxt) && !after(segment.seq, this.#rcvAdv)) {
+        this.#acknowledge(); // RFC 5961 3.2: a challenge, which makes an exact one.
+      }
+      return;
     }
     if (segment.flags & SYN) {
       this.#acknowledge(); // A repeated SYN-ACK: our ACK was lost.
@@ -190,6 +212,13 @@ export class StrictClient {
       return this.#violation(`acknowledges ${segment.ack}, beyond SND.NXT ${this.#sndNxt}`);
     }
     this.#noteTimestamp(segment);
+    if (
+      after(this.#rcvNxt, segment.seq) &&
+      segment.payload.length === 0 &&
+      !(segment.flags & FIN)
+    ) {
+      return this.#acknowledge(); // RFC 9293 3.10.7.4: not acceptable; this is what a probe asks for.
+    }
     this.#acked(segment);
     const occupied = segment.payload.length + (segment.flags & FIN ? 1 : 0);
     if (occupied > 0) this.#data(segment, occupied);
@@ -211,6 +240,8 @@ export class StrictClient {
         this.#resendFirst();
       }
     }
+    // RFC 9293 3.8.6.1: a window may stay closed for as long as it is acknowledged.
+    if (this.#outstanding.length === 0) this.#retries = 0;
     if (!after(this.#sndUna, segment.ack)) this.#sndWnd = window;
   }
 
@@ -275,9 +306,11 @@ export class StrictClient {
       if (!first) break;
       if (room <= 0 || room > 0x7fffffff) break;
       const len = Math.min(first.length, this.#peerMss - 12, room);
-      this.#emit(first.subarray(0, len), false);
       if (len === first.length) this.#unsent.shift();
       else this.#unsent[0] = first.subarray(len);
+      const isLast = this.#finQueued && this.#unsent.length === 0 && len < room;
+      this.#finSent = isLast && this.options.finWithData === true;
+      this.#emit(first.subarray(0, len), this.#finSent);
     }
     if (this.#finQueued && !this.#finSent && this.#unsent.length === 0) {
       this.#finSent = true;
@@ -288,13 +321,13 @@ export class StrictClient {
 
   #emit(bytes: Uint8Array, fin: boolean): void {
     this.#outstanding.push({ seq: this.#sndNxt, bytes, fin });
-    this.#segment(this.#sndNxt, fin ? FIN | ACK : PSH | ACK, bytes);
+    this.#segment(this.#sndNxt, flagsOf(bytes, fin), bytes);
     this.#sndNxt = add(this.#sndNxt, bytes.length + (fin ? 1 : 0));
   }
 
   #resendFirst(): void {
     const first = this.#outstanding[0];
-    if (first) this.#segment(first.seq, first.fin ? FIN | ACK : PSH | ACK, first.bytes);
+    if (first) this.#segment(first.seq, flagsOf(first.bytes, first.fin), first.bytes);
   }
 
   #armed = false;
@@ -417,11 +450,15 @@ export class StrictClient {
 
   /** Milliseconds, from an offset that makes it wrap in some runs. */
   #tsVal(): number {
-    return (Math.floor(this.options.scheduler.nowUs() / 1000) + this.options.iss) >>> 0;
+    return (Math.floor(this.options.scheduler.nowUs() / 1000) + this.options.tsOffset) >>> 0;
   }
 }
 
 const NONE = new Uint8Array(0);
+
+function flagsOf(bytes: Uint8Array, fin: boolean): number {
+  return (fin ? FIN : 0) | (bytes.length > 0 ? PSH : 0) | ACK;
+}
 
 function endOf(segment: { seq: number; bytes: Uint8Array; fin: boolean }): number {
   return add(segment.seq, segment.bytes.length + (segment.fin ? 1 : 0));

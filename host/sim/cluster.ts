@@ -1,25 +1,22 @@
 /**
  * A whole cluster in one process: the real code of every node, over a simulated network and virtual time.
- * Knows how nodes are put together; must not know scenarios nor judge what it sees.
+ * Knows how nodes are put together, die and come back; must not know scenarios nor judge what it sees.
  */
 import { formatAddress, parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import { SMALL_PARAMETERS, type CoreParameters } from "../core/parameters.ts";
 import { Backend, type Acceptor, type BackendEvents } from "../node/backend.ts";
-import { Engine, type Role } from "../node/engine.ts";
-import type { Cipher, Endpoint, Log } from "../node/environment.ts";
+import type { Cipher, Log } from "../node/environment.ts";
 import { Forwarder, type ForwarderEvents } from "../node/forwarder.ts";
 import type { Router } from "../routing/route.ts";
-import { createTransport, nodeId } from "../transport/create.ts";
-import type { NodeId, OutgoingDatagram, Transport } from "../transport/transport.ts";
-import { SimLink } from "./link.ts";
+import { nodeId } from "../transport/create.ts";
 import { Network } from "./network.ts";
+import { SimNode, type SimParts, type SimRole } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
 import { Scheduler } from "./scheduler.ts";
 
-/** Address of the transport's socket of each node: "udp:NAME". */
-const udpPlace = (name: string): string => `udp:${name}`;
-const UDP_PORT = 4433;
+/** The forwarder's name. */
+export const FORWARDER = "lb";
 
 export interface ServiceSpec {
   readonly address: string;
@@ -35,6 +32,7 @@ export interface ClusterOptions {
   readonly router: Router;
   /** Names of the backends. */
   readonly backends: readonly string[];
+  /** A new application for each life of a backend. */
   readonly acceptor: (backend: string) => Acceptor;
   readonly forwarderEvents?: ForwarderEvents;
   readonly backendEvents?: (backend: string) => Partial<BackendEvents>;
@@ -42,39 +40,29 @@ export interface ClusterOptions {
   readonly headLimitUs?: number;
 }
 
-export interface SimNode<R extends Role> {
-  readonly name: string;
-  readonly id: NodeId;
-  readonly core: Core;
-  readonly link: SimLink;
-  readonly transport: Transport;
-  readonly engine: Engine;
-  readonly role: R;
-  /** Asks for a turn at the current time. */
-  readonly wake: () => void;
-}
-
 export class Cluster {
   readonly scheduler = new Scheduler();
   readonly network: Network;
-  readonly forwarder: SimNode<Forwarder>;
-  readonly backends: SimNode<Backend>[];
   /** Called after each turn of any node. */
   afterTurn: (node: string) => void = () => undefined;
   readonly #options: ClusterOptions;
+  readonly #names: readonly string[];
   readonly #key: Uint8Array;
   readonly #failures: unknown[] = [];
+  readonly #lives = new Map<string, number>();
+  readonly #backends = new Map<string, SimNode<Backend>>();
+  #forwarder: SimNode<Forwarder>;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.#key = options.random.bytes(32);
     this.network = new Network(this.scheduler, options.random.fork());
-    const names = ["lb", ...options.backends];
-    this.forwarder = this.#forwarder(names);
-    this.backends = options.backends.map((name) => this.#backend(name, names));
-    for (const { address } of options.services) this.network.route(address, "lb");
-    for (const name of names) {
-      for (const tunnel of tunnelsOf(name, names)) this.network.route(tunnel, name);
+    this.#names = [FORWARDER, ...options.backends];
+    this.#forwarder = this.#newForwarder();
+    for (const name of options.backends) this.#backends.set(name, this.#newBackend(name));
+    for (const { address } of options.services) this.network.route(address, FORWARDER);
+    for (const name of this.#names) {
+      for (const tunnel of this.#tunnelsOf(name)) this.network.route(tunnel, name);
     }
   }
 
@@ -83,15 +71,47 @@ export class Cluster {
     return this.#failures;
   }
 
+  /** The latest life of the forwarder. */
+  get forwarder(): SimNode<Forwarder> {
+    return this.#forwarder;
+  }
+
+  /** The latest life of each backend. */
+  get backends(): SimNode<Backend>[] {
+    return [...this.#backends.values()];
+  }
+
+  backend(name: string): SimNode<Backend> {
+    const node = this.#backends.get(name);
+    if (!node) throw new Error(`no backend ${name}`);
+    return node;
+  }
+
+  node(name: string): SimNode<Forwarder> | SimNode<Backend> {
+    return name === FORWARDER ? this.#forwarder : this.backend(name);
+  }
+
+  /** How often a node has been started. */
+  life(name: string): number {
+    return this.#lives.get(name) ?? 0;
+  }
+
+  /** Begins a new life of a node that crashed: nothing is left but its name, addresses and keys. */
+  restart(name: string): void {
+    if (this.node(name).isUp) throw new Error(`${name} is up`);
+    if (name === FORWARDER) this.#forwarder = this.#newForwarder();
+    else this.#backends.set(name, this.#newBackend(name));
+  }
+
   /** A client's address: packets to it go to `receive`. */
   client(place: string, address: string, receive: (bytes: Uint8Array) => void): void {
     this.network.attach(place, receive);
     this.network.route(address, place);
   }
 
-  #forwarder(names: readonly string[]): SimNode<Forwarder> {
+  #newForwarder(): SimNode<Forwarder> {
     const { services, router, forwarderEvents, headLimitUs, cipher } = this.#options;
-    return this.#node("lb", names, (parts) => {
+    return this.#node(FORWARDER, (parts) => {
       for (const { address, port } of services)
         parts.core.addService(bytesOf(address), port, 0, true);
       return new Forwarder({
@@ -106,14 +126,14 @@ export class Cluster {
     });
   }
 
-  #backend(name: string, names: readonly string[]): SimNode<Backend> {
+  #newBackend(name: string): SimNode<Backend> {
     const { acceptor, backendEvents, cipher } = this.#options;
-    return this.#node(name, names, (parts) => {
+    return this.#node(name, (parts) => {
       return new Backend({
         ...parts,
         inject: () => parts.engine.inject(),
         acceptor: acceptor(name),
-        forwarders: [nodeId(cipher, "lb")],
+        forwarders: [nodeId(cipher, FORWARDER)],
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
         mtu: SMALL_PARAMETERS.mtu,
         events: { restart: () => undefined, ...backendEvents?.(name) },
@@ -121,145 +141,41 @@ export class Cluster {
     });
   }
 
-  #node<R extends Forwarder | Backend>(
-    name: string,
-    names: readonly string[],
-    make: (parts: SimParts) => R,
-  ): SimNode<R> {
-    const { wasm, cipher, log, random, parameters } = this.#options;
+  #node<R extends SimRole>(name: string, make: (parts: SimParts) => R): SimNode<R> {
+    const { wasm, cipher, log, parameters, backends } = this.#options;
     const { scheduler, network } = this;
-    const id = nodeId(cipher, name);
-    const own = random.fork();
+    const random = this.#options.random.fork();
     const sizes = { ...SMALL_PARAMETERS, ...parameters };
-    const secrets = { hashSecret: own.bytes(16), isnSecret: this.#key.slice(0, 16) };
-    const core = new Core(
-      wasm,
-      { ...sizes, ...secrets, wallMs: scheduler.wallMs() },
-      scheduler.nowUs(),
-    );
-    const peers = name === "lb" ? this.#options.backends : ["lb"];
-    for (const address of tunnelsOf(name, names)) core.setTunnel(bytesOf(address));
+    const secrets = { hashSecret: random.bytes(16), isnSecret: this.#key.slice(0, 16) };
+    const wallMs = scheduler.wallMs();
+    const core = new Core(wasm, { ...sizes, ...secrets, wallMs }, scheduler.nowUs());
+    const peers = name === FORWARDER ? backends : [FORWARDER];
+    for (const address of this.#tunnelsOf(name)) core.setTunnel(bytesOf(address));
     for (const [index, peer] of peers.entries()) {
-      for (const address of tunnelsOf(peer, names)) core.setPeer(index + 1, bytesOf(address));
+      for (const address of this.#tunnelsOf(peer)) core.setPeer(index + 1, bytesOf(address));
     }
-    const transport = createTransport({
-      id,
+    this.#lives.set(name, this.life(name) + 1);
+    return new SimNode<R>({
       name,
-      keys: [this.#key],
-      clock: scheduler,
-      random: own,
-      cipher,
-      log,
-      events: {
-        message: (peer, epoch, bytes) => role.message(peer, epoch, bytes),
-        peerEpoch: (peer, epoch) => role.peerEpoch(peer, epoch),
-      },
-    });
-    for (const peer of peers) {
-      const endpoint = { address: udpPlace(peer), port: UDP_PORT };
-      transport.addPeer({ id: nodeId(cipher, peer), name: peer, endpoint });
-    }
-    const link = new SimLink(network, name);
-    const inbox: { from: Endpoint; bytes: Uint8Array }[] = [];
-    const engine = new Engine({
       core,
-      clock: scheduler,
-      link,
-      transport,
-      receiveDatagrams: (take) => {
-        for (const { from, bytes } of inbox.splice(0)) take(from, bytes);
-      },
-      sendDatagram: ({ to, bytes }: OutgoingDatagram) =>
-        network.send(udpPlace(name), to.address, bytes.slice()),
-    });
-    const turns = new Turns(
+      key: this.#key,
+      peers,
       scheduler,
-      engine,
-      (error) => this.#failures.push(error),
-      () => this.afterTurn(name),
-    );
-    const role = make({
-      id,
-      core,
-      clock: scheduler,
-      random: own,
+      network,
+      random,
       cipher,
-      transport,
-      engine,
       log,
-      wake: turns.wake,
-    });
-    engine.setRole(role);
-    link.onReadable(turns.wake);
-    network.attach(udpPlace(name), (bytes, from) => {
-      inbox.push({ from: { address: from, port: UDP_PORT }, bytes });
-      turns.wake();
-    });
-    turns.wake();
-    return { name, id, core, link, transport, engine, role, wake: turns.wake };
-  }
-}
-
-interface SimParts {
-  readonly id: NodeId;
-  readonly core: Core;
-  readonly clock: Scheduler;
-  readonly random: SeededRandom;
-  readonly cipher: Cipher;
-  readonly transport: Transport;
-  readonly engine: Engine;
-  readonly log: Log;
-  readonly wake: () => void;
-}
-
-/** Turns of one node in virtual time: at most one is scheduled for any moment. */
-class Turns {
-  #isDue = false;
-  #timerUs = Infinity;
-  #isBroken = false;
-
-  constructor(
-    private readonly scheduler: Scheduler,
-    private readonly engine: Engine,
-    private readonly fail: (error: unknown) => void,
-    private readonly after: () => void,
-  ) {}
-
-  readonly wake = (): void => {
-    if (this.#isDue || this.#isBroken) return;
-    this.#isDue = true;
-    this.scheduler.after(0, () => this.#turn());
-  };
-
-  #turn(): void {
-    this.#isDue = false;
-    if (this.#isBroken) return;
-    try {
-      if (this.engine.turn()) this.wake();
-      this.after();
-      this.#arm();
-    } catch (error) {
-      this.#isBroken = true;
-      this.fail(error);
-    }
-  }
-
-  #arm(): void {
-    const next = Math.max(this.engine.nextTimeoutUs(), this.scheduler.nowUs());
-    if (next === Infinity || next >= this.#timerUs) return;
-    this.#timerUs = next;
-    this.scheduler.at(next, () => {
-      if (this.#timerUs > next) return;
-      this.#timerUs = Infinity;
-      this.wake();
+      make,
+      failed: (error) => this.#failures.push(error),
+      afterTurn: () => this.afterTurn(name),
     });
   }
-}
 
-/** Tunnel addresses of a node, by its place in the list. */
-function tunnelsOf(name: string, names: readonly string[]): string[] {
-  const number = names.indexOf(name) + 1;
-  return [`10.9.0.${number}`, formatAddress(bytesOf(`fd09::${number}`))];
+  /** Tunnel addresses of a node, by its place in the list. */
+  #tunnelsOf(name: string): string[] {
+    const number = this.#names.indexOf(name) + 1;
+    return [`10.9.0.${number}`, formatAddress(bytesOf(`fd09::${number}`))];
+  }
 }
 
 function bytesOf(address: string): Uint8Array {

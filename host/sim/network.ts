@@ -16,6 +16,8 @@ export interface Faults {
   readonly reorderUs: number;
   /** Packets in which one bit flips. */
   readonly corruptPercent: number;
+  /** Longer packets are dropped, and their sender is told (`Network.tooBig`). */
+  readonly mtu?: number;
 }
 
 export const NO_FAULTS: Faults = {
@@ -38,6 +40,7 @@ export interface NetworkCounters {
   duplicated: number;
   corrupted: number;
   unroutable: number;
+  tooBig: number;
 }
 
 type Receiver = (bytes: Uint8Array, from: string) => void;
@@ -50,6 +53,7 @@ export class Network {
     duplicated: 0,
     corrupted: 0,
     unroutable: 0,
+    tooBig: 0,
   };
   readonly #scheduler: Scheduler;
   readonly #random: SeededRandom;
@@ -58,6 +62,9 @@ export class Network {
   readonly #faults = new Map<string, Faults>();
   readonly #last = new Map<string, number>();
   watch: Watcher | undefined;
+  /** A packet met a path with a smaller MTU; what this returns comes back from a router there. */
+  tooBig: (bytes: Uint8Array, mtu: number) => { to: string; bytes: Uint8Array } | undefined = () =>
+    undefined;
 
   constructor(scheduler: Scheduler, random: SeededRandom) {
     this.#scheduler = scheduler;
@@ -84,6 +91,11 @@ export class Network {
     this.#faults.set(`${from}>${to}`, faults);
   }
 
+  /** Ends what `setFaults` of the very same path began. */
+  clearFaults(from: string, to: string): void {
+    this.#faults.delete(`${from}>${to}`);
+  }
+
   /** Sends an IP packet towards its destination address. The network keeps the array. */
   sendTo(from: string, address: string, bytes: Uint8Array): void {
     const to = this.#routes.get(address);
@@ -95,6 +107,8 @@ export class Network {
     this.counters.sent++;
     this.watch?.(from, to, bytes, this.#scheduler.nowUs());
     const faults = this.#faultsOf(from, to);
+    if (faults.mtu !== undefined && bytes.length > faults.mtu)
+      return this.#reject(bytes, faults.mtu);
     if (this.#random.chance(faults.lossPercent)) {
       this.counters.lost++;
       return;
@@ -104,6 +118,12 @@ export class Network {
       this.counters.duplicated++;
       this.#deliver(from, to, bytes.slice(), faults);
     }
+  }
+
+  #reject(bytes: Uint8Array, mtu: number): void {
+    this.counters.tooBig++;
+    const error = this.tooBig(bytes, mtu);
+    if (error) this.sendTo("router", error.to, error.bytes);
   }
 
   #deliver(from: string, to: string, bytes: Uint8Array, faults: Faults): void {

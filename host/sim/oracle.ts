@@ -2,7 +2,8 @@
  * The judge of a simulated run: sees every packet as it is emitted, before any fault, and objects to
  * what DESIGN section 5 forbids. Knows RFC 9293 and the invariants; shares no code with the core.
  *
- * I1  one stack at a time: once a node has spoken for a connection, an earlier owner is silent for good
+ * I1  one stack at a time: once a node has spoken for a connection, an earlier owner is silent for good;
+ *     only the forwarder's stack opens a connection, and a new one on old ports ends the old one
  * I2  bytes: each client compares what it gets with what was sent; here: nothing beyond its window,
  *     no acknowledgement of what it never sent, a TSval never lower, a window edge never back
  * I3  a RST to a client only for a listed cause
@@ -16,30 +17,50 @@ export interface Violation {
   readonly atUs: number;
 }
 
-interface Flow {
-  /** Nodes that have emitted for it, in the order of their first segment. */
+/** Who emitted: a node's name and which of its lives. */
+export interface Emitter {
+  readonly name: string;
+  readonly life: number;
+  readonly isForwarder: boolean;
+}
+
+/** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
+export interface Flow {
+  readonly iss: number;
+  /** Lives of nodes that have emitted for it, in the order of their first segment. */
   readonly owners: string[];
+  /** The forwarder crashed while the connection was its own: no later life may have it. */
+  isLost: boolean;
   /** From the client: its window's right edge as last offered and SND.NXT as seen. */
   clientEdge: number | undefined;
   clientShift: number;
   clientNxt: number;
+  clientAck: number | undefined;
   /** From the service. */
   serverShift: number;
   serverEdge: number | undefined;
+  serverNxt: number | undefined;
   tsVal: number | undefined;
-  hasScale: boolean;
+  readonly hasScale: boolean;
   /** One beyond the FIN of each side, once it was seen, and whether the other side acknowledged it. */
   clientFin: number | undefined;
   clientFinAcked: boolean;
   serverFin: number | undefined;
   serverFinAcked: boolean;
+  serverFinFirst: boolean;
+  /** The first listed cause for a RST. */
   resetAllowed: string | undefined;
 }
+
+type Object = (invariant: string, what: string) => void;
 
 export class Oracle {
   readonly violations: Violation[] = [];
   packets = 0;
+  /** By client address and port. */
   readonly #flows = new Map<string, Flow>();
+  /** Connections whose SYN was sent on ports of a flow that was not told to be over. */
+  readonly #candidates = new Map<string, Flow>();
   readonly #services: ReadonlySet<string>;
 
   /** `services`: the service addresses, in text form. */
@@ -47,14 +68,29 @@ export class Oracle {
     this.#services = new Set(services);
   }
 
-  /** From now on a RST to this client is legitimate. */
+  /** From now on a RST to this client is legitimate, for its connection and for one it has begun. */
   allowReset(address: string, port: number, cause: string): void {
-    const flow = this.#flows.get(`${address} ${port}`);
-    if (flow) flow.resetAllowed = cause;
+    const key = `${address} ${port}`;
+    for (const flow of [this.#flows.get(key), this.#candidates.get(key)]) {
+      if (flow) flow.resetAllowed ??= cause;
+    }
   }
 
-  /** Watches one packet as `from` emits it. Packets between nodes are none of the oracle's. */
-  watch(from: string, bytes: Uint8Array, atUs: number): void {
+  /** The forwarder's process ended: what its own stack had is gone. Its clients' keys. */
+  forwarderLost(): string[] {
+    const lost: string[] = [];
+    for (const [key, flow] of [...this.#flows, ...this.#candidates]) {
+      const last = flow.owners.at(-1);
+      if (last !== undefined && !last.startsWith(FORWARDER_MARK)) continue;
+      flow.isLost = true;
+      flow.resetAllowed ??= "the forwarder crashed before the handoff";
+      lost.push(key);
+    }
+    return lost;
+  }
+
+  /** Watches one packet as it is emitted; `node` is undefined for a client. */
+  watch(node: Emitter | undefined, bytes: Uint8Array, atUs: number): void {
     this.packets++;
     let segment: TcpPacket;
     try {
@@ -62,111 +98,199 @@ export class Oracle {
     } catch {
       return;
     }
-    if (this.#services.has(segment.source)) this.#fromService(from, segment, atUs);
-    else if (this.#services.has(segment.destination)) this.#fromClient(segment);
+    if (!node) {
+      if (this.#services.has(segment.destination)) this.#fromClient(segment);
+    } else if (this.#services.has(segment.source)) this.#fromService(node, segment, atUs);
   }
 
   #fromClient(segment: TcpPacket): void {
     const key = `${segment.source} ${segment.sourcePort}`;
+    const flow = this.#flows.get(key);
     if (segment.flags & SYN) {
-      this.#flows.set(key, newFlow(segment));
+      if (!flow) this.#flows.set(key, newFlow(segment));
+      else if (flow.iss !== segment.seq && this.#candidates.get(key)?.iss !== segment.seq) {
+        this.#candidates.set(key, newFlow(segment));
+      }
       return;
     }
-    const flow = this.#flows.get(key);
-    if (!flow || segment.flags & RST) return;
+    if (!flow) return;
+    if (segment.flags & RST) {
+      flow.resetAllowed ??= "the client sent a RST";
+      return;
+    }
     const end = add(segment.seq, segment.payload.length + (segment.flags & FIN ? 1 : 0));
     if (after(end, flow.clientNxt)) flow.clientNxt = end;
     if (segment.flags & FIN) flow.clientFin = end;
     if (segment.ack === flow.serverFin) flow.serverFinAcked = true;
+    if (flow.clientAck === undefined || after(segment.ack, flow.clientAck)) {
+      flow.clientAck = segment.ack;
+    }
     const edge = add(segment.ack, segment.window << flow.clientShift);
     if (flow.clientEdge === undefined || after(edge, flow.clientEdge)) flow.clientEdge = edge;
   }
 
-  #fromService(from: string, segment: TcpPacket, atUs: number): void {
+  #fromService(node: Emitter, segment: TcpPacket, atUs: number): void {
     const key = `${segment.destination} ${segment.destinationPort}`;
-    const flow = this.#flows.get(key);
-    const object = (invariant: string, what: string): void => {
-      const text = `${from} to ${key}: ${flagText(segment.flags)} seq ${segment.seq}: ${what}`;
+    const object: Object = (invariant, what) => {
+      const { flags, seq, ack, payload } = segment;
+      const numbers = `${flagText(flags)} seq ${seq} ack ${ack} len ${payload.length}`;
+      const text = `${markOf(node)} to ${key}: ${numbers}: ${what}`;
       this.violations.push({ invariant, what: text, atUs });
     };
     if (!segment.ipChecksumOk || !segment.tcpChecksumOk) object("wire", "wrong checksum");
+    const flow = this.#flows.get(key);
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
-    if (segment.flags & RST) {
-      // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
-      const isOver = flow.clientFinAcked && flow.serverFinAcked;
-      if (!isOver && flow.resetAllowed === undefined) object("I3", "RST without a cause");
-      return;
-    }
-    this.#owner(flow, from, object);
-    if (segment.flags & SYN) return noteSyn(flow, segment);
-    this.#timestamps(flow, segment, object);
-    if (!(segment.flags & ACK)) return object("I2", "segment without ACK");
-    if (after(segment.ack, flow.clientNxt)) {
-      object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
-    }
-    const end = add(segment.seq, segment.payload.length);
-    if (segment.flags & FIN) flow.serverFin = add(end, 1);
-    if (segment.ack === flow.clientFin) flow.clientFinAcked = true;
-    const isProbe = segment.payload.length <= 1;
-    if (flow.clientEdge !== undefined && after(end, flow.clientEdge) && !isProbe) {
-      object("I2", `data up to ${end}, the client's window ends at ${flow.clientEdge}`);
-    }
-    const edge = add(segment.ack, segment.window << flow.serverShift);
-    if (flow.serverEdge !== undefined && after(flow.serverEdge, edge)) {
-      const back = distance(edge, flow.serverEdge);
-      // An edge lies on a multiple of the scale (RFC 7323 2.4); a late ACK may be older than the newest.
-      if (back >= 1 << flow.serverShift) object("I2", `window edge steps back by ${back}`);
-    } else {
-      flow.serverEdge = edge;
-    }
+    if (segment.flags & RST) return this.#reset(key, flow, segment, object);
+    if (isProbe(node, flow, segment)) return;
+    if (segment.flags & SYN) return this.#synAck(key, flow, node, segment, object);
+    if (flow.owners.length === 0) return object("I2", "segment before the SYN-ACK");
+    owner(flow, node, object);
+    timestamps(flow, segment, object);
+    numbers(flow, segment, object);
   }
 
-  #owner(flow: Flow, from: string, object: (invariant: string, what: string) => void): void {
-    const last = flow.owners.at(-1);
-    if (last === from) return;
-    if (flow.owners.includes(from)) object("I1", `${last ?? "nobody"} has taken over from it`);
-    else flow.owners.push(from);
+  #reset(key: string, flow: Flow, segment: TcpPacket, object: Object): void {
+    const next = this.#candidates.get(key);
+    const isForNext = next !== undefined && segment.ack === add(next.iss, 1);
+    const about = isForNext && segment.flags & ACK ? next : flow;
+    // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
+    if (!isOver(about) && about.resetAllowed === undefined) object("I3", "RST without a cause");
   }
 
-  #timestamps(
-    flow: Flow,
-    segment: TcpPacket,
-    object: (invariant: string, what: string) => void,
-  ): void {
-    const found = segment.options.find(({ kind }) => kind === 8);
-    if (!found) {
-      if (flow.tsVal !== undefined) object("I2", "segment without timestamps");
+  #synAck(key: string, flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
+    if (!node.isForwarder) return object("I1", "a backend's stack opens a connection (R18)");
+    const next = this.#candidates.get(key);
+    if (next && segment.ack === add(next.iss, 1)) {
+      this.#follow(flow, segment, object);
+      this.#candidates.delete(key);
+      this.#flows.set(key, next);
+      begin(next, node, segment, object);
       return;
     }
-    const tsVal = word32(found.bytes);
-    if (flow.tsVal !== undefined && after(flow.tsVal, tsVal)) {
-      object("I2", `TSval ${tsVal} after ${flow.tsVal}`);
+    if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
+    if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
+    if (flow.owners.length > 0 && !flow.isLost) {
+      return object("I1", `${flow.owners.at(-1) ?? ""} has taken over from it`);
     }
-    flow.tsVal = tsVal;
+    begin(flow, node, segment, object);
+  }
+
+  /** RFC 6191, PROTOCOL section 4: after TIME-WAIT the ISS is above, and the TSval not below, the old one's. */
+  #follow(old: Flow, segment: TcpPacket, object: Object): void {
+    if (old.serverFinFirst && old.serverNxt !== undefined && !after(segment.seq, old.serverNxt)) {
+      const lost = old.isLost || old.resetAllowed !== undefined;
+      if (!lost) object("I2", `ISS ${segment.seq} is not above SND.NXT ${old.serverNxt}`);
+    }
+    const tsVal = timestampOf(segment);
+    if (old.tsVal !== undefined && tsVal !== undefined && after(old.tsVal, tsVal)) {
+      object("I2", `TSval ${tsVal} of the next connection after ${old.tsVal}`);
+    }
+  }
+}
+
+const FORWARDER_MARK = "forwarder ";
+
+function markOf(node: Emitter): string {
+  return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
+}
+
+/** Both sides have sent their FIN and know that it arrived. */
+function isOver(flow: Flow): boolean {
+  return flow.clientFinAcked && flow.serverFinAcked;
+}
+
+/** R20: the forwarder makes a silent client speak. The probe is no stack's. */
+function isProbe(node: Emitter, flow: Flow, segment: TcpPacket): boolean {
+  if (!node.isForwarder || (flow.resetAllowed === undefined && !isOver(flow))) return false;
+  if (segment.flags !== ACK || segment.payload.length > 0) return false;
+  return flow.clientAck !== undefined && after(flow.clientAck, segment.seq);
+}
+
+function begin(flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
+  flow.owners.push(markOf(node));
+  const scale = segment.options.find(({ kind }) => kind === 3);
+  flow.serverShift = flow.hasScale ? (scale?.bytes[0] ?? 0) : 0;
+  if (!scale) flow.clientShift = 0;
+  flow.serverEdge = undefined;
+  flow.serverNxt = add(segment.seq, 1);
+  timestamps(flow, segment, object);
+}
+
+function owner(flow: Flow, node: Emitter, object: Object): void {
+  const mark = markOf(node);
+  const last = flow.owners.at(-1);
+  if (last === mark) return;
+  if (flow.owners.includes(mark)) object("I1", `${last ?? "nobody"} has taken over from it`);
+  else if (node.isForwarder) object("I1", "a forwarder's stack that never accepted it");
+  else flow.owners.push(mark);
+}
+
+function timestampOf(segment: TcpPacket): number | undefined {
+  const found = segment.options.find(({ kind }) => kind === 8);
+  return found && word32(found.bytes);
+}
+
+function timestamps(flow: Flow, segment: TcpPacket, object: Object): void {
+  const tsVal = timestampOf(segment);
+  if (tsVal === undefined) {
+    if (flow.tsVal !== undefined) object("I2", "segment without timestamps");
+    return;
+  }
+  if (flow.tsVal !== undefined && after(flow.tsVal, tsVal)) {
+    object("I2", `TSval ${tsVal} after ${flow.tsVal}`);
+  }
+  flow.tsVal = tsVal;
+}
+
+/** Sequence numbers, acknowledgement and windows of a segment in a synchronised state. */
+function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
+  if (!(segment.flags & ACK)) return object("I2", "segment without ACK");
+  if (after(segment.ack, flow.clientNxt)) {
+    object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
+  }
+  const end = add(segment.seq, segment.payload.length);
+  const next = segment.flags & FIN ? add(end, 1) : end;
+  if (flow.serverNxt === undefined || after(next, flow.serverNxt)) flow.serverNxt = next;
+  if (segment.flags & FIN && flow.serverFin === undefined) {
+    flow.serverFin = next;
+    flow.serverFinFirst = flow.clientFin === undefined;
+  }
+  if (flow.serverFin !== undefined && after(next, flow.serverFin)) object("I2", "beyond its FIN");
+  if (segment.ack === flow.clientFin) flow.clientFinAcked = true;
+  const isWindowProbe = segment.payload.length <= 1;
+  if (flow.clientEdge !== undefined && after(end, flow.clientEdge) && !isWindowProbe) {
+    object("I2", `data up to ${end}, the client's window ends at ${flow.clientEdge}`);
+  }
+  const edge = add(segment.ack, segment.window << flow.serverShift);
+  if (flow.serverEdge !== undefined && after(flow.serverEdge, edge)) {
+    const back = distance(edge, flow.serverEdge);
+    // An edge lies on a multiple of the scale (RFC 7323 2.4); a late ACK may be older than the newest.
+    if (back >= 1 << flow.serverShift) object("I2", `window edge steps back by ${back}`);
+  } else {
+    flow.serverEdge = edge;
   }
 }
 
 function newFlow(segment: TcpPacket): Flow {
   const scale = segment.options.find(({ kind }) => kind === 3);
   return {
+    iss: segment.seq,
     owners: [],
+    isLost: false,
     clientEdge: undefined,
     clientShift: scale?.bytes[0] ?? 0,
     clientNxt: add(segment.seq, 1),
+    clientAck: undefined,
     serverShift: 0,
     serverEdge: undefined,
+    serverNxt: undefined,
     tsVal: undefined,
     hasScale: scale !== undefined,
     clientFin: undefined,
     clientFinAcked: false,
     serverFin: undefined,
     serverFinAcked: false,
+    serverFinFirst: false,
     resetAllowed: undefined,
   };
-}
-
-function noteSyn(flow: Flow, segment: TcpPacket): void {
-  const scale = segment.options.find(({ kind }) => kind === 3);
-  flow.serverShift = flow.hasScale ? (scale?.bytes[0] ?? 0) : 0;
-  if (!scale) flow.clientShift = 0;
 }

@@ -1,24 +1,24 @@
 /**
- * One simulated run from one seed: a cluster, clients with plans, faults on every path; afterwards a
- * verdict. Knows how a scenario is drawn and what must hold at its end; the invariants during it are the
- * oracle's.
+ * One simulated run from one seed: a cluster, clients with plans, faults on every path, trouble at the nodes;
+ * afterwards a verdict. Knows how a scenario is put together and what must hold at its end; the invariants
+ * during it are the oracle's.
  */
+import { formatAddress } from "../core/address.ts";
+import type { Tuple } from "../core/tuple.ts";
 import type { Cipher, Log } from "../node/environment.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
-import { StrictClient } from "./client.ts";
-import { Cluster } from "./cluster.ts";
-import { NO_FAULTS, type Faults } from "./network.ts";
+import { Cluster, FORWARDER } from "./cluster.ts";
+import { Digest } from "./digest.ts";
+import { drawFaults, drawPlan } from "./draw.ts";
+import { leftovers } from "./leftovers.ts";
+import { NO_FAULTS } from "./network.ts";
+import { udpPlace } from "./node.ts";
 import { Oracle } from "./oracle.ts";
+import { buildIcmp, toAddress } from "./packet.ts";
 import { SeededRandom } from "./random.ts";
-import {
-  SimServer,
-  downStream,
-  pattern,
-  patternByte,
-  requestHead,
-  upStream,
-  type Plan,
-} from "./workload.ts";
+import { TROUBLES, Trouble, type TroubleKind } from "./trouble.ts";
+import { Visitor } from "./visitor.ts";
+import { SimServer } from "./workload.ts";
 
 export interface RunOptions {
   readonly wasm: Uint8Array;
@@ -31,18 +31,28 @@ export interface RunOptions {
   readonly faultPercentMax?: number;
   /** Largest body of a request or an answer. */
   readonly bodyMax?: number;
+  /** Connections of each client, one after the other on the same ports. */
+  readonly connectionsMax?: number;
+  /** Clients that do nothing unusual. */
+  readonly isPlain?: boolean;
+  /** What happens to nodes; drawn when not given. */
+  readonly troubles?: readonly TroubleKind[];
   /** Virtual time after which a run that is not over has hung. */
   readonly limitUs?: number;
+  /** Sees every packet and datagram as it is sent. */
+  readonly trace?: (from: string, to: string, bytes: Uint8Array, wallUs: number) => void;
 }
 
 export interface RunResult {
   readonly seed: number;
   /** Empty: everything held. */
   readonly problems: readonly string[];
+  /** What was done to the nodes, and the last things that happened before a problem. */
+  readonly events: readonly string[];
   readonly packets: number;
   readonly virtualUs: number;
   readonly handoffs: number;
-  /** FNV-1a over every packet, its path and its time: the same seed gives the same one. */
+  /** Over every packet, its path and its time: the same seed gives the same one. */
   readonly digest: number;
 }
 
@@ -50,10 +60,13 @@ const SERVICES = [
   { address: "10.0.0.100", port: 80 },
   { address: "fd00::100", port: 80 },
 ] as const;
-const LIMIT_US = 600_000_000;
-/** TIME-WAIT and records end after 60 s: then every table must be empty. */
-const SETTLE_US = 130_000_000;
+const LIMIT_US = 900_000_000;
+/** TIME-WAIT and records end after 60 s, tombstones before them: then every table must be empty. */
+const SETTLE_US = 200_000_000;
 const PROBLEMS_MAX = 20;
+const EVENTS_MAX = 40;
+/** A client whose forwarder died with it waits this long. */
+const GIVE_UP_US = 40_000_000;
 
 export function run(options: RunOptions): RunResult {
   return new Run(options).result();
@@ -61,219 +74,241 @@ export function run(options: RunOptions): RunResult {
 
 class Run {
   readonly #problems: string[] = [];
+  #events: string[] = [];
   readonly #random: SeededRandom;
   readonly #oracle = new Oracle(SERVICES.map(({ address }) => address));
+  readonly #digest = new Digest();
   readonly #cluster: Cluster;
-  readonly #servers = new Map<string, SimServer>();
+  readonly #trouble: Trouble;
+  readonly #servers: SimServer[] = [];
+  readonly #latest = new Map<string, SimServer>();
+  readonly #visitors: Visitor[] = [];
   readonly #limitUs: number;
+  readonly #faultMax: number;
   #handoffs = 0;
+  #plans = 0;
   #open = 0;
-  #digest = 0x811c9dc5;
 
   constructor(private readonly options: RunOptions) {
     this.#random = new SeededRandom(options.seed);
     this.#limitUs = options.limitUs ?? LIMIT_US;
-    const backends = Array.from({ length: options.backends ?? 2 }, (_, index) => `b${index + 1}`);
-    const routes = backends.map((name) => `host=${name}.example -> ${name}`);
-    const rules = parseRouting({ backends, pools: [], routes });
-    this.#cluster = new Cluster({
-      wasm: options.wasm,
-      cipher: options.cipher,
-      random: this.#random.fork(),
-      log: options.log,
-      services: SERVICES,
-      router: createRouter(rules),
-      backends,
-      acceptor: (name) => {
-        const server = new SimServer(name);
-        this.#servers.set(name, server);
-        return server;
+    const count = options.backends ?? this.#random.pick([2, 2, 3, 5]);
+    const backends = Array.from({ length: count }, (_, index) => `b${index + 1}`);
+    this.#cluster = this.#newCluster(backends);
+    this.#trouble = new Trouble(
+      this.#cluster,
+      this.#random.fork(),
+      (name) => this.#latest.get(name),
+      {
+        lost: (backend, cause) => this.#lost(backend, cause),
+        forwarderLost: () => this.#forwarderLost(),
+        note: (what) => this.#note(what),
       },
-      forwarderEvents: {
-        handedOff: () => this.#handoffs++,
-        rejected: (_tuple, reason) => this.#problem(`rejected: ${reason}`),
-      },
-    });
+    );
     this.#watch();
+    this.#faultMax = options.faultPercentMax ?? this.#random.pick([0, 1, 3, 10]);
     this.#drawFaults(backends);
     const clients = options.clients ?? 1 + this.#random.below(20);
-    for (let index = 0; index < clients; index++) this.#addClient(index, backends);
+    const bodyMax = options.bodyMax ?? this.#random.pick([100, 5000, 300_000]);
+    for (let index = 0; index < clients; index++) this.#addVisitor(index, backends, bodyMax);
+    const drawn = Array.from({ length: this.#random.below(4) }, () => this.#random.pick(TROUBLES));
+    for (const kind of options.troubles ?? drawn) this.#trouble.plan(kind, backends);
   }
 
   result(): RunResult {
     const { scheduler } = this.#cluster;
-    const isOver = (): boolean => this.#problems.length > 0 || this.#cluster.failures.length > 0;
-    while (this.#open > 0 && !isOver() && scheduler.nowUs() < this.#limitUs) {
+    while (this.#open > 0 && !this.#isOver() && scheduler.nowUs() < this.#limitUs) {
       if (!scheduler.step()) break;
-      this.#collect();
     }
-    if (!isOver()) {
-      if (this.#open > 0) this.#problem(`${this.#open} clients hang`);
+    if (!this.#isOver()) {
+      const open = this.#visitors.flatMap(({ state }) => state ?? []);
+      if (this.#open > 0) this.#problem(`I3: hangs: ${open.join(", ")}`);
       else this.#settle();
     }
-    for (const failure of this.#cluster.failures) this.#problem(String(failure));
-    for (const { faults } of this.#servers.values()) faults.forEach((what) => this.#problem(what));
+    for (const { invariant, what } of this.#oracle.violations)
+      this.#problem(`${invariant}: ${what}`);
+    for (const failure of this.#cluster.failures) this.#problem(`I6: ${String(failure)}`);
+    for (const { faults } of this.#servers) faults.forEach((what) => this.#problem(`I2: ${what}`));
     return {
       seed: this.options.seed,
       problems: this.#problems.slice(0, PROBLEMS_MAX),
+      events: this.#events,
       packets: this.#oracle.packets,
       virtualUs: scheduler.nowUs(),
       handoffs: this.#handoffs,
-      digest: this.#digest >>> 0,
+      digest: this.#digest.value,
     };
+  }
+
+  #newCluster(backends: readonly string[]): Cluster {
+    const { wasm, cipher, log } = this.options;
+    const routes = backends.map((name) => `host=${name}.example -> ${name}`);
+    return new Cluster({
+      wasm,
+      cipher,
+      log,
+      random: this.#random.fork(),
+      services: SERVICES,
+      router: createRouter(parseRouting({ backends: [...backends], pools: [], routes })),
+      backends,
+      acceptor: (name) => {
+        const server = new SimServer(name);
+        this.#servers.push(server);
+        this.#latest.set(name, server);
+        return server;
+      },
+      forwarderEvents: {
+        handedOff: () => this.#handoffs++,
+        rejected: (tuple, reason) => this.#rejected(tuple, reason),
+      },
+      backendEvents: (name) => ({
+        restart: () => {
+          if (!this.#trouble.maySeemDead(name))
+            this.#problem(`I3: ${name} gave up without a cause`);
+          this.#trouble.gaveUp(name);
+        },
+      }),
+    });
+  }
+
+  #isOver(): boolean {
+    const { failures } = this.#cluster;
+    return this.#problems.length + failures.length + this.#oracle.violations.length > 0;
+  }
+
+  #at(): string {
+    return `${(this.#cluster.scheduler.nowUs() / 1000).toFixed(3)} ms`;
+  }
+
+  #note(what: string): void {
+    this.#events.push(`${this.#at()}: ${what}`);
+    if (this.#events.length > EVENTS_MAX) this.#events = this.#events.slice(-EVENTS_MAX);
   }
 
   #problem(what: string): void {
-    const ms = (this.#cluster.scheduler.nowUs() / 1000).toFixed(3);
-    this.#problems.push(`${ms} ms: ${what}`);
+    this.#problems.push(`${this.#at()}: ${what}`);
   }
 
   #watch(): void {
-    this.#cluster.network.watch = (from, to, bytes, atUs) => {
-      if (!to.startsWith("udp:")) this.#oracle.watch(from, bytes, atUs);
-      this.#mix(atUs);
-      for (const character of from + to) this.#mix(character.charCodeAt(0));
-      for (const byte of bytes) this.#mix(byte);
+    const { network, scheduler } = this.#cluster;
+    network.watch = (from, to, bytes, atUs) => {
+      const isNode = from === FORWARDER || this.#latest.has(from);
+      const isForwarder = from === FORWARDER;
+      const emitter = isNode && { name: from, life: this.#cluster.life(from), isForwarder };
+      if (!to.startsWith("udp:")) this.#oracle.watch(emitter || undefined, bytes, atUs);
+      this.#digest.number(atUs);
+      this.#digest.text(from);
+      this.#digest.text(to);
+      this.#digest.bytes(bytes);
+      this.options.trace?.(from, to, bytes, scheduler.wallMs() * 1000 + (atUs % 1000));
     };
-  }
-
-  #mix(value: number): void {
-    this.#digest = Math.imul(this.#digest ^ value, 0x01000193);
-  }
-
-  #collect(): void {
-    for (const { invariant, what } of this.#oracle.violations)
-      this.#problem(`${invariant}: ${what}`);
+    network.tooBig = (packet, mtu) => tooBig(packet, mtu);
   }
 
   #drawFaults(backends: readonly string[]): void {
-    const max = this.options.faultPercentMax ?? this.#random.pick([0, 1, 3, 10]);
-    const draw = (): Faults => ({
-      delayUs: this.#random.pick([50, 200, 1000, 10_000]),
-      jitterUs: this.#random.pick([0, 0, 100, 2000]),
-      lossPercent: this.#random.fraction() * max,
-      duplicatePercent: this.#random.fraction() * max,
-      reorderPercent: this.#random.fraction() * max,
-      reorderUs: this.#random.pick([100, 1000, 5000]),
-      corruptPercent: (this.#random.fraction() * max) / 3,
-    });
+    const max = this.#faultMax;
     const { network } = this.#cluster;
-    network.setFaults("*", "*", max === 0 ? NO_FAULTS : draw());
-    for (const name of ["lb", ...backends]) {
-      if (max > 0) network.setFaults("*", name, draw());
-      if (max > 0) network.setFaults("*", `udp:${name}`, draw());
+    network.setFaults("*", "*", max === 0 ? NO_FAULTS : drawFaults(this.#random, max));
+    if (max === 0) return;
+    for (const name of [FORWARDER, ...backends]) {
+      network.setFaults("*", name, drawFaults(this.#random, max));
+      network.setFaults("*", udpPlace(name), drawFaults(this.#random, max));
     }
   }
 
-  #addClient(index: number, backends: readonly string[]): void {
+  #addVisitor(index: number, backends: readonly string[], bodyMax: number): void {
     const random = this.#random.fork();
     const service = random.pick(SERVICES);
-    const address = service.address.includes(":") ? `fd01::${index + 1}` : `10.1.0.${index + 1}`;
-    const plan = this.#drawPlan(random, index, backends);
-    const { scheduler, network } = this.#cluster;
+    const isV6 = service.address.includes(":");
     const place = `client${index}`;
+    const isPlain = this.options.isPlain ?? false;
+    const range = { backends, bodyMax, isPlain };
+    const mtu = isPlain ? 1500 : random.pick([1500, 1500, 1500, 1400, 1280]);
+    if (mtu < 1500) {
+      const faults = this.#faultMax === 0 ? NO_FAULTS : drawFaults(random, this.#faultMax);
+      this.#cluster.network.setFaults("*", place, { ...faults, mtu });
+    }
     this.#open++;
-    const talk = new Talk(plan, (what) => this.#problem(`${place}: ${what}`));
-    const client = new StrictClient({
-      scheduler,
+    const visitor = new Visitor({
+      cluster: this.#cluster,
       random,
-      address,
+      place,
+      address: isV6 ? `fd01::${index + 1}` : `10.1.0.${index + 1}`,
       port: 10_000 + random.below(50_000),
-      service: service.address,
-      servicePort: service.port,
-      mss: service.address.includes(":") ? 1440 : 1460,
-      rcvBuf: random.pick([8192, 65_535, 262_144]),
-      iss: random.pick([random.u32(), 0xffffff00, 0xfffff000]),
-      send: (bytes) => network.sendTo(place, service.address, bytes),
+      service,
+      connections: 1 + random.below(this.options.connectionsMax ?? 4),
+      plan: () => drawPlan(random, this.#plans++, range),
       events: {
-        connected: () => talk.begin(client),
-        data: (bytes) => talk.data(client, bytes),
-        ended: () => talk.ended(client),
-        finished: (how) => {
-          this.#open--;
-          if (how !== "closed") this.#problem(`${place}: ended by ${how}`);
-          else talk.finished();
-        },
-        violation: (what) => this.#problem(`I2: ${what}`),
+        opened: (who) => this.#opened(who),
+        refused: (who, status) => this.#refused(who, status),
+        vanished: ({ address, port }) => this.#oracle.allowReset(address, port, "it vanished"),
+        finished: () => this.#open--,
+        problem: (what) => this.#problem(what),
       },
     });
-    this.#cluster.client(place, address, (bytes) => client.receive(bytes));
+    this.#visitors.push(visitor);
     // After the nodes have met: a backend that nobody knows yet is no use.
-    scheduler.at(2_000_000 + random.below(1_000_000), () => client.open());
+    const atUs = 2_000_000 + random.below(4_000_000);
+    this.#cluster.scheduler.at(atUs, () => visitor.open());
   }
 
-  #drawPlan(random: SeededRandom, index: number, backends: readonly string[]): Plan {
-    const max = this.options.bodyMax ?? random.pick([100, 5000, 300_000]);
-    const exchanges = Array.from({ length: 1 + random.below(3) }, (_, turn) => ({
-      stream: index * 8 + turn,
-      up: random.below(max),
-      down: random.below(max),
-    }));
-    return {
-      host: `${random.pick(backends)}.example`,
-      exchanges,
-      closer: random.pick(["client", "server"] as const),
-    };
+  #opened(visitor: Visitor): void {
+    const { backend = "", address, port } = visitor;
+    const isDoomed = this.#trouble.maySeemDead(backend) || this.#trouble.isUnknown(backend);
+    if (isDoomed) this.#oracle.allowReset(address, port, `${backend} is not well`);
+  }
+
+  #refused({ backend, address, port }: Visitor, status: string): void {
+    this.#oracle.allowReset(address, port, "the classifier answered");
+    this.#note(`${address} was answered ${status}`);
+    if (this.#faultMax > 0 || this.#trouble.isTroubled(backend)) return;
+    this.#problem(`${address} got ${status}, and nothing is wrong with ${backend ?? "nobody"}`);
+  }
+
+  #rejected(tuple: Tuple, reason: string): void {
+    const address = formatAddress(tuple.remote);
+    this.#note(`${address}: ${reason}`);
+    const visitor = this.#visitors.find((who) => who.address === address);
+    const isTroubled = this.#faultMax > 0 || this.#trouble.isTroubled(visitor?.backend);
+    const isUnknown = reason === "the connection ended while it moved";
+    if (isUnknown && isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
+  }
+
+  #lost(backend: string, cause: string): void {
+    for (const visitor of this.#visitors) {
+      if (visitor.backend !== backend) continue;
+      this.#oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
+      // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
+      const { forwarder } = this.#cluster;
+      if (!forwarder.isUp || forwarder.role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  #forwarderLost(): void {
+    const keys = new Set(this.#oracle.forwarderLost());
+    for (const visitor of this.#visitors) {
+      const { address, port, backend } = visitor;
+      const isLost = backend !== undefined && this.#trouble.isUnknown(backend);
+      if (keys.has(`${address} ${port}`) || isLost) visitor.giveUpAfter(GIVE_UP_US);
+    }
   }
 
   /** Lets TIME-WAIT, records and timers run out, then looks whether anything leaked. */
   #settle(): void {
-    const { scheduler, forwarder, backends } = this.#cluster;
+    const { scheduler } = this.#cluster;
     const untilUs = scheduler.nowUs() + SETTLE_US;
-    while (scheduler.step(untilUs) && this.#cluster.failures.length === 0) this.#collect();
-    let mappings = 0;
-    forwarder.core.mapEach(() => mappings++);
-    if (mappings > 0) this.#problem(`${mappings} mappings are left`);
-    if (forwarder.role.judge.openCount > 0) this.#problem("the judge has open entries");
-    if (forwarder.role.classifier.size > 0) this.#problem("the classifier has connections");
-    for (const { name, role } of backends) {
-      if (role.connections > 0) this.#problem(`${name}: ${role.connections} connections are left`);
-    }
+    while (!this.#isOver() && scheduler.step(untilUs));
+    if (this.#isOver()) return;
+    for (const what of leftovers(this.#cluster)) this.#problem(`I5: ${what}`);
   }
 }
 
-/** One client's side of the application protocol. */
-class Talk {
-  #turn = 0;
-  #received = 0;
-
-  constructor(
-    private readonly plan: Plan,
-    private readonly fault: (what: string) => void,
-  ) {}
-
-  begin(client: StrictClient): void {
-    const exchange = this.plan.exchanges[this.#turn];
-    if (!exchange) return;
-    this.#received = 0;
-    client.write(requestHead(this.plan, this.#turn));
-    client.write(pattern(upStream(exchange.stream), 0, exchange.up));
-    if (exchange.down === 0) this.#next(client);
-  }
-
-  data(client: StrictClient, bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      const exchange = this.plan.exchanges[this.#turn];
-      if (!exchange) return this.fault("bytes after the last answer");
-      if (byte !== patternByte(downStream(exchange.stream), this.#received)) {
-        return this.fault(`stream ${exchange.stream}: wrong byte at ${this.#received}`);
-      }
-      this.#received++;
-      if (this.#received === exchange.down) this.#next(client);
-    }
-  }
-
-  ended(client: StrictClient): void {
-    client.end();
-  }
-
-  finished(): void {
-    if (this.#turn < this.plan.exchanges.length) this.fault(`closed in exchange ${this.#turn}`);
-  }
-
-  #next(client: StrictClient): void {
-    this.#turn++;
-    if (this.#turn < this.plan.exchanges.length) this.begin(client);
-    else if (this.plan.closer === "client") client.end();
-  }
+/** What a router answers that may not fragment (RFC 1191, RFC 8201). */
+function tooBig(packet: Uint8Array, mtu: number): { to: string; bytes: Uint8Array } | undefined {
+  const isV4 = (packet[0] ?? 0) >> 4 === 4;
+  const to = formatAddress(isV4 ? packet.subarray(12, 16) : packet.subarray(8, 24));
+  const fields = isV4 ? { type: 3, code: 4, rest: mtu } : { type: 2, code: 0, rest: mtu };
+  const source = isV4 ? "10.2.0.1" : "fd02::1";
+  const body = packet.slice(0, isV4 ? 28 : 1232);
+  return { to, bytes: buildIcmp({ source, destination: toAddress(to), body, ...fields }) };
 }

@@ -18,8 +18,19 @@ export interface Exchange {
 export interface Plan {
   readonly host: string;
   readonly exchanges: readonly Exchange[];
-  /** Who sends the first FIN after the last exchange. */
-  readonly closer: "client" | "server";
+  /** Who sends the first FIN after the last exchange; "half": the client, right after its last request. */
+  readonly closer: "client" | "server" | "half";
+  /** All requests at once, or each after the answer to the one before. */
+  readonly isPipelined: boolean;
+  /** Bytes of a request that make one segment; 0: as many as fit. */
+  readonly splitBytes: number;
+  /** Between an answer and the next request. */
+  readonly thinkUs: number;
+  /** In how many percent of all arrivals the reader stops, and for how long at most. */
+  readonly pausePercent: number;
+  readonly pauseUs: number;
+  /** "abort": a RST, "vanish": silence, after this time; "none": the connection ends in order. */
+  readonly end: { readonly how: "none" | "abort" | "vanish"; readonly afterUs: number };
 }
 
 /** Byte `offset` of a stream; the two directions differ. */
@@ -47,11 +58,15 @@ export function requestHead(plan: Plan, index: number): Uint8Array {
 }
 
 const HEAD_MAX = 1024;
+/** A client that is gone without a word is found out. */
+const KEEP_ALIVE_MS = 20_000;
 const CHUNK = 16_384;
 
 /** The server application of one backend: answers every exchange, checks every byte. */
 export class SimServer implements Acceptor {
   readonly isServing = true;
+  /** Takes nothing for a while. */
+  isRefusing = false;
   readonly faults: string[] = [];
   served = 0;
   readonly #name: string;
@@ -61,11 +76,12 @@ export class SimServer implements Acceptor {
   }
 
   accepts(): boolean {
-    return true;
+    return !this.isRefusing;
   }
 
   accept(connection: Connection): void {
     const session = new Session(connection, (what) => this.faults.push(`${this.#name}: ${what}`));
+    connection.setKeepAlive(KEEP_ALIVE_MS);
     connection.listen({
       readable: () => session.pump(),
       writable: () => session.pump(),

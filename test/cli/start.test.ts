@@ -122,6 +122,8 @@ check("ends with 77 where the privilege for the device is missing", async () => 
     // A user namespace of its own has no say over this network namespace.
     const { ended } = startBaton(args, ["unshare", "--user"]);
     refused(await ended, 77, /CAP_NET_ADMIN|EPERM|EACCES/);
+    const raw = startBaton([...args, "--egress", "raw"], ["unshare", "--user"]);
+    refused(await raw.ended, 77, /^baton: raw: expected the privilege CAP_NET_RAW, got EPERM$/m);
   }
 });
 

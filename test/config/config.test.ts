@@ -54,6 +54,7 @@ config("gives a forwarder its defaults", () => {
   assert.is(made.name, hostname().split(".")[0]);
   assert.equal(made.listen, { address: "0.0.0.0", family: 4, port: 4433 });
   assert.equal(made.link, { kind: "tun", device: "baton0" });
+  assert.is(made.egress, "tun");
   assert.is(made.keyFile, "/etc/baton/cluster.key");
   assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
   assert.equal([made.limits, made.timeouts], [{}, {}]);
@@ -74,6 +75,7 @@ config("takes every flag of a forwarder", () => {
     listen: "[::]:9",
     "key-file": "/k",
     link: "tun:b0",
+    egress: "raw",
     mtu: "9000",
     announce: "eth0",
     limit: ["connections=4k", "buffer-bytes=1G"],
@@ -83,6 +85,7 @@ config("takes every flag of a forwarder", () => {
   assert.equal(made.limits, { connectionsMax: 4_096, bufferBytes: 1_073_741_824 });
   assert.equal(made.timeouts, { headMs: 5_000, keepAliveMs: 60_000, userMs: 120_000 });
   assert.equal(made.link, { kind: "tun", device: "b0" });
+  assert.is(made.egress, "raw");
   assert.is(made.rules[0]?.pool.policy, "hash");
   assert.is(made.announce, "eth0");
   assert.is(made.mtu, 9_000);
@@ -96,7 +99,9 @@ config("listens on IPv6 too when a peer is reached by it", () => {
 });
 
 config("takes every flag of a backend", () => {
-  const made = backendConfig({ ...BACKEND, "proxy-protocol": true, timeout: ["connect=1s"] });
+  const timeout = ["connect=1s"];
+  const made = backendConfig({ ...BACKEND, "proxy-protocol": true, timeout, egress: "raw" });
+  assert.is(made.egress, "raw");
   assert.equal(made.upstream, { kind: "tcp", host: "127.0.0.1", port: 8080 });
   assert.is(made.proxyProtocol, true);
   assert.is(made.forwarders[0]?.name, "f1");
@@ -134,6 +139,7 @@ const FORWARDER_FAULTS: readonly (readonly [FlagInput, string])[] = [
   [{ pool: ["p"] }, '--pool "p": column 2: expected "=", got the end of the pool'],
   [{ listen: "4433" }, '--listen: expected ADDRESS:PORT, got "4433"'],
   [{ link: "xdp:eth0" }, '--link: expected tun or tun:DEVICE, got "xdp:eth0"'],
+  [{ egress: "xdp" }, '--egress: expected tun or raw, got "xdp"'],
   [{ mtu: "100" }, '--mtu: expected a whole number from 576 to 65535, got "100"'],
   [
     { mtu: "1000", tunnel: ["10.2.0.1", "fd02::1"] },

@@ -1,7 +1,7 @@
 /** What the acceptance tests on the lab share: a running service, its reports, and what to say on failure. */
 import type * as uvu from "uvu";
 import * as assert from "uvu/assert";
-import type { Cluster, DaemonEvent } from "../../host/lab/cluster.ts";
+import type { Cluster, ClusterOptions, DaemonEvent } from "../../host/lab/cluster.ts";
 import type { LabOptions, OwnLab } from "../../host/lab/lab.ts";
 import { visit } from "../../host/lab/peers.ts";
 import { startService, type Service } from "../../host/lab/service.ts";
@@ -88,11 +88,15 @@ function countersOf(events: readonly DaemonEvent[]): Counters {
 }
 
 /** A service in a lab of its own; undefined, with a named skip, where this system cannot have one. */
-async function openService(name: string, options: LabOptions): Promise<TestService | undefined> {
+async function openService(
+  name: string,
+  options: LabOptions,
+  flags: Partial<ClusterOptions> = {},
+): Promise<TestService | undefined> {
   const lab = await labOrSkip(name, { needTun: true, ...options });
   if (lab === undefined) return undefined;
   try {
-    return new TestService(lab, await startService(lab));
+    return new TestService(lab, await startService(lab, flags));
   } catch (error) {
     await lab.close();
     throw error;
@@ -104,8 +108,9 @@ export async function withService(
   name: string,
   options: LabOptions,
   body: (service: TestService) => Promise<void>,
+  flags: Partial<ClusterOptions> = {},
 ): Promise<void> {
-  const service = await openService(name, options);
+  const service = await openService(name, options, flags);
   if (service === undefined) return;
   try {
     await body(service);

@@ -1,0 +1,57 @@
+/** What a seed decides about paths and clients. Knows the ranges; must not know what happens with them. */
+import type { Faults } from "./network.ts";
+import type { SeededRandom } from "./random.ts";
+import { ANSWER_MIN } from "./talk.ts";
+import type { Plan } from "./workload.ts";
+
+export function drawFaults(random: SeededRandom, percentMax: number): Faults {
+  return {
+    delayUs: random.pick([50, 200, 1000, 10_000]),
+    jitterUs: random.pick([0, 0, 100, 2000]),
+    lossPercent: random.fraction() * percentMax,
+    duplicatePercent: random.fraction() * percentMax,
+    reorderPercent: random.fraction() * percentMax,
+    reorderUs: random.pick([100, 1000, 5000]),
+    corruptPercent: (random.fraction() * percentMax) / 3,
+  };
+}
+
+export interface PlanRange {
+  readonly backends: readonly string[];
+  readonly bodyMax: number;
+  /** Plain: one request after the other, ended in order. */
+  readonly isPlain: boolean;
+}
+
+/** `number` is unique among the connections of a run: it names their bytes. */
+export function drawPlan(random: SeededRandom, number: number, range: PlanRange): Plan {
+  const { backends, bodyMax, isPlain } = range;
+  const exchanges = Array.from({ length: 1 + random.below(3) }, (_, turn) => ({
+    stream: number * 8 + turn,
+    up: random.below(bodyMax),
+    down: ANSWER_MIN + random.below(bodyMax),
+  }));
+  const plan: Plan = {
+    host: `${random.pick(backends)}.example`,
+    exchanges,
+    closer: random.pick(["client", "server"] as const),
+    isPipelined: false,
+    splitBytes: 0,
+    thinkUs: 0,
+    pausePercent: 0,
+    pauseUs: 0,
+    end: { how: "none", afterUs: 0 },
+  };
+  if (isPlain) return plan;
+  const how = random.pick(["none", "none", "none", "none", "abort", "vanish"] as const);
+  return {
+    ...plan,
+    closer: random.pick(["client", "server", "server", "half"] as const),
+    isPipelined: random.chance(25),
+    splitBytes: random.pick([0, 0, 0, 1, 7, 40]),
+    thinkUs: random.pick([0, 1000, 200_000, 20_000_000]),
+    pausePercent: random.pick([0, 0, 0, 5, 50]),
+    pauseUs: random.pick([1000, 300_000, 10_000_000]),
+    end: { how, afterUs: random.below(random.pick([1000, 30_000, 1_000_000])) },
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * One client's side of the simulator's application protocol: sends what its plan says, compares every
+ * byte of the answers. Knows streams and plans; must not know packets nor what is legitimate.
+ */
+import type { StrictClient } from "./client.ts";
+import type { SeededRandom } from "./random.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { downStream, pattern, patternByte, requestHead, upStream, type Plan } from "./workload.ts";
+
+/** Shortest first answer: it must be told from a reply of the classifier. */
+export const ANSWER_MIN = 13;
+
+export interface TalkEvents {
+  fault(what: string): void;
+  /** The classifier answered in a backend's place. */
+  refused(status: string): void;
+}
+
+export class Talk {
+  #turn = 0;
+  #received = 0;
+  #sent = 0;
+  #first = "";
+  #isRefused = false;
+  #isPaused = false;
+
+  constructor(
+    private readonly plan: Plan,
+    private readonly scheduler: Scheduler,
+    private readonly random: SeededRandom,
+    private readonly events: TalkEvents,
+  ) {}
+
+  /** Everything that was planned has happened. */
+  get isDone(): boolean {
+    return this.#turn >= this.plan.exchanges.length;
+  }
+
+  get isRefused(): boolean {
+    return this.#isRefused;
+  }
+
+  begin(client: StrictClient): void {
+    if (!this.plan.isPipelined) return this.#request(client);
+    while (this.#sent < this.plan.exchanges.length) this.#request(client);
+  }
+
+  data(client: StrictClient, bytes: Uint8Array): void {
+    if (this.#isRefused) return;
+    this.#slowDown(client);
+    for (const byte of bytes) {
+      if (this.#first.length < ANSWER_MIN) this.#first += String.fromCharCode(byte);
+      const exchange = this.plan.exchanges[this.#turn];
+      if (!exchange) return this.events.fault("bytes after the last answer");
+      if (byte !== patternByte(downStream(exchange.stream), this.#received)) {
+        return this.#mismatch(client, bytes, exchange.stream);
+      }
+      this.#received++;
+      if (this.#received === exchange.down) this.#next(client);
+    }
+  }
+
+  ended(client: StrictClient): void {
+    client.end();
+  }
+
+  #mismatch(client: StrictClient, bytes: Uint8Array, stream: number): void {
+    // The first byte that differs is in this piece; the reply may have begun in it too.
+    const text = this.#first + String.fromCharCode(...bytes.subarray(0, 64));
+    const status = /HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
+    const isFirst = this.#turn === 0 && this.#first.length < ANSWER_MIN;
+    if (status === undefined || !isFirst) {
+      return this.events.fault(`stream ${stream}: wrong byte at ${this.#received}`);
+    }
+    this.#isRefused = true;
+    this.events.refused(status);
+    client.end();
+  }
+
+  #request(client: StrictClient): void {
+    const turn = this.#sent++;
+    const exchange = this.plan.exchanges[turn];
+    if (!exchange) return;
+    const head = requestHead(this.plan, turn);
+    const body = pattern(upStream(exchange.stream), 0, exchange.up);
+    const step = this.plan.splitBytes || head.length;
+    for (let at = 0; at < head.length; at += step) client.write(head.slice(at, at + step));
+    const isLast = turn === this.plan.exchanges.length - 1 && this.plan.closer === "half";
+    if (isLast) client.end(body);
+    else client.write(body);
+  }
+
+  #next(client: StrictClient): void {
+    this.#received = 0;
+    this.#turn++;
+    if (this.isDone) {
+      if (this.plan.closer === "client") client.end();
+    } else if (!this.plan.isPipelined) {
+      this.scheduler.after(this.plan.thinkUs, () => this.#request(client));
+    }
+  }
+
+  #slowDown(client: StrictClient): void {
+    if (this.#isPaused || !this.random.chance(this.plan.pausePercent)) return;
+    this.#isPaused = true;
+    client.pause(true);
+    this.scheduler.after(this.random.below(this.plan.pauseUs), () => {
+      this.#isPaused = false;
+      client.pause(false);
+    });
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * What happens to nodes in a run: crashes, pauses, refusals, partitions, at seeded times. Knows how long each
+ * may last and until when its effects are legitimate; must not know packets.
+ */
+import { FORWARDER, type Cluster } from "./cluster.ts";
+import type { Faults } from "./network.ts";
+import { udpPlace } from "./node.ts";
+import type { SeededRandom } from "./random.ts";
+import type { SimServer } from "./workload.ts";
+
+export const TROUBLES = [
+  "crash",
+  "forwarder-crash",
+  "pause",
+  "long-pause",
+  "forwarder-pause",
+  "drain",
+  "refuse",
+  "partition",
+  "slow-blob",
+] as const;
+export type TroubleKind = (typeof TROUBLES)[number];
+
+export interface TroubleEvents {
+  /** This backend's connections are lost, those on their way to it too. */
+  lost(backend: string, cause: string): void;
+  /** The forwarder crashed. */
+  forwarderLost(): void;
+  /** For the record. */
+  note(what: string): void;
+}
+
+/** The network's delays, retransmissions and heartbeats after a trouble's end. */
+const SLACK_US = 6_000_000;
+const FIRST_US = 2_000_000;
+const SPAN_US = 5_000_000;
+const SECOND_US = 1_000_000;
+const CUT: Faults = {
+  delayUs: 100,
+  jitterUs: 0,
+  lossPercent: 100,
+  duplicatePercent: 0,
+  reorderPercent: 0,
+  reorderUs: 0,
+  corruptPercent: 0,
+};
+
+export class Trouble {
+  /** Until when a backend may be refused, suspected or left without an answer. */
+  readonly #until = new Map<string, number>();
+  /** Until when it may be declared dead. */
+  readonly #silentUntil = new Map<string, number>();
+
+  constructor(
+    private readonly cluster: Cluster,
+    private readonly random: SeededRandom,
+    private readonly server: (backend: string) => SimServer | undefined,
+    private readonly events: TroubleEvents,
+  ) {}
+
+  /** At a random moment, to a random backend. */
+  plan(kind: TroubleKind, backends: readonly string[]): void {
+    const name = this.random.pick(backends);
+    const atUs = FIRST_US + this.random.below(SPAN_US);
+    this.cluster.scheduler.at(atUs, () => this.#begin(kind, name));
+  }
+
+  /** Something is wrong with this backend, or was a moment ago. */
+  isTroubled(backend: string | undefined): boolean {
+    const nowUs = this.cluster.scheduler.nowUs();
+    if (nowUs < (this.#until.get(FORWARDER) ?? 0)) return true;
+    if (backend === undefined) return false;
+    return nowUs < (this.#until.get(backend) ?? 0) || this.isUnknown(backend);
+  }
+
+  /** The forwarder may hold it for dead. */
+  maySeemDead(backend: string): boolean {
+    return this.cluster.scheduler.nowUs() < (this.#silentUntil.get(backend) ?? 0);
+  }
+
+  /** The forwarder knows another life of it than the present one, or none. */
+  isUnknown(backend: string): boolean {
+    const node = this.cluster.backend(backend);
+    const peer = this.cluster.forwarder.role.judge.peers.get(node.id);
+    return !node.isUp || !peer || peer.isDead || peer.epoch !== node.transport.epoch;
+  }
+
+  /** A node gave everything up by itself (R14): its process ends and another one begins. */
+  gaveUp(backend: string): void {
+    this.cluster.scheduler.after(0, () => {
+      this.#crash(backend, "it gave up", this.random.pick([10_000, SECOND_US]));
+    });
+  }
+
+  #begin(kind: TroubleKind, name: string): void {
+    const seconds = (least: number, most: number): number =>
+      Math.floor((least + this.random.fraction() * (most - least)) * SECOND_US);
+    if (kind === "crash") {
+      const isForGood = this.random.chance(20);
+      const downUs = this.random.pick([10_000, seconds(0, 1), seconds(1, 15)]);
+      this.#crash(name, "a crash", isForGood ? Infinity : downUs);
+    } else if (kind === "forwarder-crash") this.#crashForwarder(seconds(0, 8));
+    else if (kind === "pause") this.#pause(name, seconds(0, 4.5));
+    else if (kind === "long-pause") this.#pause(name, seconds(5.5, 90));
+    else if (kind === "forwarder-pause") this.#pause(FORWARDER, seconds(0, 9));
+    else if (kind === "drain") this.#drain(name);
+    else if (kind === "refuse") this.#refuse(name, seconds(0, 3));
+    else if (kind === "partition") this.#partition(name, seconds(0, 12));
+    else this.#slowBlob(name, seconds(0, 1));
+  }
+
+  #crash(name: string, cause: string, downUs: number): void {
+    const node = this.cluster.backend(name);
+    if (!node.isUp) return;
+    this.events.note(`${name}: ${cause}, down for ${downUs} us`);
+    node.crash();
+    this.#trouble(name, downUs);
+    this.#silent(name, downUs);
+    this.events.lost(name, cause);
+    if (downUs === Infinity) return;
+    this.cluster.scheduler.after(downUs, () => {
+      this.cluster.restart(name);
+      this.events.note(`${name}: restarted`);
+    });
+  }
+
+  #crashForwarder(downUs: number): void {
+    const node = this.cluster.forwarder;
+    if (!node.isUp) return;
+    this.events.note(`forwarder: a crash, down for ${downUs} us`);
+    node.crash();
+    this.#trouble(FORWARDER, downUs);
+    this.events.forwarderLost();
+    this.cluster.scheduler.after(downUs, () => {
+      this.cluster.restart(FORWARDER);
+      this.events.note("forwarder: restarted");
+    });
+  }
+
+  #pause(name: string, forUs: number): void {
+    const node = this.cluster.node(name);
+    if (!node.isUp || node.isPaused) return;
+    this.events.note(`${name}: paused for ${forUs} us`);
+    node.pause();
+    this.#trouble(name, forUs);
+    if (name !== FORWARDER && forUs > 5 * SECOND_US) this.#dead(name, forUs, "silent for too long");
+    this.cluster.scheduler.after(forUs, () => {
+      node.resume();
+      this.events.note(`${name}: goes on`);
+    });
+  }
+
+  #drain(name: string): void {
+    const node = this.cluster.backend(name);
+    if (!node.isUp) return;
+    this.events.note(`${name}: drains`);
+    this.#trouble(name, Infinity);
+    node.role.drain();
+  }
+
+  #refuse(name: string, forUs: number): void {
+    const server = this.server(name);
+    if (!server) return;
+    this.events.note(`${name}: refuses for ${forUs} us`);
+    this.#trouble(name, forUs);
+    server.isRefusing = true;
+    this.cluster.scheduler.after(forUs, () => {
+      server.isRefusing = false;
+    });
+  }
+
+  /** Both directions, or one. */
+  #partition(name: string, forUs: number): void {
+    const [here, there] = [udpPlace(name), udpPlace(FORWARDER)];
+    const paths = this.random.pick([
+      [`${here}>${there}`],
+      [`${there}>${here}`],
+      [`${here}>${there}`, `${there}>${here}`],
+    ]);
+    this.events.note(`${paths.join(", ")}: cut for ${forUs} us`);
+    this.#trouble(name, forUs);
+    if (forUs > 4.5 * SECOND_US) this.#dead(name, forUs, "cut off for too long");
+    this.#fault(paths, CUT, forUs);
+  }
+
+  /** Blobs and messages are late, packets are not: they wait for their connection. */
+  #slowBlob(name: string, delayUs: number): void {
+    const path = `${udpPlace(FORWARDER)}>${udpPlace(name)}`;
+    const forUs = 3 * SECOND_US;
+    this.events.note(`${path}: ${delayUs} us late for ${forUs} us`);
+    this.#trouble(name, forUs + delayUs);
+    this.#fault([path], { ...CUT, lossPercent: 0, delayUs }, forUs);
+  }
+
+  #fault(paths: readonly string[], faults: Faults, forUs: number): void {
+    const { network, scheduler } = this.cluster;
+    for (const path of paths) {
+      const [from = "", to = ""] = path.split(">");
+      network.setFaults(from, to, faults);
+      scheduler.after(forUs, () => network.clearFaults(from, to));
+    }
+  }
+
+  #dead(name: string, forUs: number, cause: string): void {
+    this.#silent(name, forUs);
+    this.events.lost(name, cause);
+  }
+
+  #silent(name: string, forUs: number): void {
+    this.#note(this.#silentUntil, name, forUs);
+  }
+
+  #trouble(name: string, forUs: number): void {
+    this.#note(this.#until, name, forUs);
+  }
+
+  #note(until: Map<string, number>, name: string, forUs: number): void {
+    const endUs = this.cluster.scheduler.nowUs() + forUs + SLACK_US;
+    until.set(name, Math.max(endUs, until.get(name) ?? 0));
+  }
+}
