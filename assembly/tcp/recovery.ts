@@ -67,13 +67,15 @@ export function recoveryAck(
   if (dsack) rackDsack(tcb);
   tailProbeAcked(ptr, advanced, dsack);
   if (advanced) undoByTimestamp(ptr);
+  const recovering = tcb.phase == Phase.RECOVERY;
   if (tcb.phase != Phase.OPEN && seqGe(tcb.sndUna, tcb.recoverSeq)) leave(tcb);
   const lostBefore = tcb.lostBytes;
   rackDetect(ptr, now);
   if (tcb.lostBytes != 0 && tcb.phase == Phase.OPEN) enter(ptr);
   if (tcb.phase == Phase.RECOVERY) {
     reduceProportionally(ptr, advanced && tcb.lostBytes <= lostBefore);
-  } else {
+  } else if (!recovering && (advanced || (tcb.flags & Flag.REORDERED) != 0)) {
+    // Neither the ACK that ends a recovery nor a duplicate one grows cwnd (RFC 5681 3.1, 3.2; 3042).
     congestionAcked(ptr, flightDelivered(), isLimited(ptr, priorPipe), now);
   }
   if (tcb.flightLost != 0) outAdd(ptr);

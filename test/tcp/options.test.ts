@@ -132,7 +132,7 @@ for (const build of BUILDS) {
       },
     );
 
-    options(title("drops a segment with a wrong checksum and sends none"), () => {
+    options(title("drops a segment with a wrong checksum and sends right ones only"), () => {
       const peer = new Peer(build, { family });
       peer.open();
       const answers = peer.send({ payload: pattern(10), tcpChecksum: 1 });
