@@ -1,6 +1,7 @@
 /**
  * The pcapng file format, both directions: what Wireshark opens. Knows blocks; must not know what a
- * packet says. IETF draft-ietf-opsawg-pcapng. Little-endian, link type RAW (an IP header comes first).
+ * packet says. IETF draft-ietf-opsawg-pcapng. Little-endian. Frames are IP packets; in the file an empty
+ * Ethernet header stands before each, because libpcap (1.10) takes RAW from one interface of a file only.
  */
 import { BatonError } from "../errors.ts";
 
@@ -9,7 +10,10 @@ const INTERFACE = 1;
 const STATISTICS = 5;
 const PACKET = 6;
 const BYTE_ORDER = 0x1a2b3c4d;
-const LINKTYPE_RAW = 101;
+const LINKTYPE_ETHERNET = 1;
+const ETHERNET_BYTES = 14;
+const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
 const NANOSECONDS = 9;
 /** Larger than any block we write; a longer one is no capture of ours. */
 const BLOCK_MAX = 1 << 20;
@@ -37,8 +41,8 @@ export function sectionBlock(): Uint8Array {
 export function interfaceBlock(name: string, snapLen: number): Uint8Array {
   const text = new TextEncoder().encode(name);
   return block(INTERFACE, 8 + 4 + pad(text.length) + 8 + 4, (body, view) => {
-    view.setUint16(0, LINKTYPE_RAW, true);
-    view.setUint32(4, snapLen, true);
+    view.setUint16(0, LINKTYPE_ETHERNET, true);
+    view.setUint32(4, snapLen + ETHERNET_BYTES, true);
     option(view, 8, 2, text.length);
     body.set(text, 12);
     option(view, 12 + pad(text.length), 9, 1);
@@ -47,15 +51,18 @@ export function interfaceBlock(name: string, snapLen: number): Uint8Array {
 }
 
 export function packetBlock(frame: Frame): Uint8Array {
-  const room = pad(frame.bytes.length);
+  const captured = ETHERNET_BYTES + frame.bytes.length;
+  const isV4 = (frame.bytes[0] ?? 0) >> 4 === 4;
+  const room = pad(captured);
   return block(PACKET, 20 + room + 8 + 4, (body, view) => {
     const time = BigInt(frame.seconds) * 1_000_000_000n + BigInt(frame.nanoseconds);
     view.setUint32(0, frame.interface, true);
     view.setUint32(4, Number(time >> 32n), true);
     view.setUint32(8, Number(time & 0xffff_ffffn), true);
-    view.setUint32(12, frame.bytes.length, true);
-    view.setUint32(16, frame.length, true);
-    body.set(frame.bytes, 20);
+    view.setUint32(12, captured, true);
+    view.setUint32(16, ETHERNET_BYTES + frame.length, true);
+    view.setUint16(20 + ETHERNET_BYTES - 2, isV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+    body.set(frame.bytes, 20 + ETHERNET_BYTES);
     option(view, 20 + room, 2, 4);
     view.setUint32(24 + room, ["unknown", "in", "out"].indexOf(frame.direction), true);
   });
@@ -139,7 +146,9 @@ export class PcapngReader {
 
 function readFrame(body: Uint8Array, view: DataView): Frame {
   const captured = view.getUint32(12, true);
-  if (20 + captured > body.length) throw malformed(`${captured} bytes of packet`, body.length);
+  if (captured < ETHERNET_BYTES || 20 + captured > body.length) {
+    throw malformed(`${captured} bytes of packet`, body.length);
+  }
   const time = (BigInt(view.getUint32(4, true)) << 32n) | BigInt(view.getUint32(8, true));
   const flags = options(body, 20 + pad(captured)).get(2);
   return {
@@ -147,8 +156,8 @@ function readFrame(body: Uint8Array, view: DataView): Frame {
     nanoseconds: Number(time % 1_000_000_000n),
     interface: view.getUint32(0, true),
     direction: (["unknown", "in", "out"] as const)[(flags?.[0] ?? 0) & 3] ?? "unknown",
-    length: view.getUint32(16, true),
-    bytes: body.subarray(20, 20 + captured),
+    length: view.getUint32(16, true) - ETHERNET_BYTES,
+    bytes: body.subarray(20 + ETHERNET_BYTES, 20 + captured),
   };
 }
 
