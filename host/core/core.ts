@@ -149,7 +149,11 @@ export class Core {
 
   /** The next event, or undefined. */
   pollEvent(): CoreEvent | undefined {
-    return this.#abi.pollEvent() === 1 ? this.#structures.event() : undefined;
+    while (this.#abi.pollEvent() === 1) {
+      const event = this.#structures.event();
+      if (event) return event; // One that this façade does not know is passed over.
+    }
+    return undefined;
   }
 
   // ---- sockets

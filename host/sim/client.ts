@@ -4,21 +4,11 @@
  * of what was never sent). Knows RFC 9293; shares no code with the core. It is slow and simple on purpose:
  * a fixed window of segments in flight, go-back on timeout, one fast retransmission.
  */
-import {
-  ACK,
-  FIN,
-  PSH,
-  RST,
-  SYN,
-  buildTcp,
-  concat,
-  option,
-  parseTcp,
-  type TcpPacket,
-} from "./packet.ts";
+import { ACK, FIN, PSH, RST, SYN, option, parseTcp, type TcpPacket } from "./packet.ts";
+import { Segments, type ClientOptions } from "./segments.ts";
 import { add, after, distance, word16, word32 } from "./sequence.ts";
-import type { SeededRandom } from "./random.ts";
-import type { Scheduler } from "./scheduler.ts";
+
+export type { ClientEvents, ClientOptions } from "./segments.ts";
 
 const RTO_US = 300_000;
 const RTO_US_MAX = 5_000_000;
@@ -28,43 +18,11 @@ const FLIGHT_SEGMENTS = 20;
 const WINDOW_SHIFT = 7;
 const TIME_WAIT_US = 1_000_000;
 
-export interface ClientOptions {
-  readonly scheduler: Scheduler;
-  readonly random: SeededRandom;
-  readonly address: string;
-  readonly port: number;
-  readonly service: string;
-  readonly servicePort: number;
-  readonly mss: number;
-  readonly rcvBuf: number;
-  readonly send: (bytes: Uint8Array) => void;
-  readonly events: ClientEvents;
-  /** Sequence number to begin with; near the wrap it is most interesting. */
-  readonly iss: number;
-  /** Added to the milliseconds of every TSval: one for all connections of a host. */
-  readonly tsOffset: number;
-  /** Another connection had these ports shortly before: its owner may answer our SYN. */
-  readonly isReused?: boolean;
-  /** The FIN leaves with the last data, as soon as it can. */
-  readonly finWithData?: boolean;
-}
-
-export interface ClientEvents {
-  connected(): void;
-  /** Bytes in order, once each. */
-  data(bytes: Uint8Array): void;
-  /** The server's FIN was reached. */
-  ended(): void;
-  /** Everything is over; "closed" is the only good one. */
-  finished(how: "closed" | "reset" | "timeout"): void;
-  /** The server broke a rule. */
-  violation(what: string): void;
-}
-
 type ClientState = "closed" | "syn-sent" | "open" | "time-wait";
 
 export class StrictClient {
   readonly #options: ClientOptions;
+  readonly #segments: Segments;
   #state: ClientState = "closed";
   #sndUna: number;
   #sndNxt: number;
@@ -93,6 +51,7 @@ export class StrictClient {
 
   constructor(options: ClientOptions) {
     this.#options = options;
+    this.#segments = new Segments(options);
     this.#sndUna = options.iss >>> 0;
     this.#sndNxt = this.#sndUna;
   }
@@ -372,14 +331,7 @@ export class StrictClient {
   }
 
   #sendSyn(): void {
-    const { mss } = this.options;
-    const options = concat(
-      option.mss(mss),
-      option.sackPermitted(),
-      option.timestamps(this.#tsVal(), 0),
-      option.windowScale(WINDOW_SHIFT),
-    );
-    this.#build(this.#sndUna, 0, SYN, new Uint8Array(0), options, 65535);
+    this.#segments.syn(this.#sndUna, WINDOW_SHIFT);
   }
 
   #acknowledge(): void {
@@ -394,37 +346,12 @@ export class StrictClient {
     const scaled = Math.ceil(window / (1 << WINDOW_SHIFT));
     const right = add(this.#rcvNxt, scaled << WINDOW_SHIFT);
     if (after(right, this.#rcvAdv)) this.#rcvAdv = right;
-    const options = option.timestamps(this.#tsVal(), this.#tsRecent);
-    this.#build(seq, this.#rcvNxt, flags, payload, options, scaled);
-  }
-
-  #build(
-    seq: number,
-    ack: number,
-    flags: number,
-    payload: Uint8Array,
-    options: Uint8Array,
-    window: number,
-  ): void {
-    const { address, port, service, servicePort, send } = this.options;
-    send(
-      buildTcp({
-        source: address,
-        destination: service,
-        sourcePort: port,
-        destinationPort: servicePort,
-        seq,
-        ack,
-        flags,
-        window,
-        payload,
-        options,
-      }),
-    );
+    const options = option.timestamps(this.#segments.tsVal(), this.#tsRecent);
+    this.#segments.send(seq, this.#rcvNxt, flags, payload, options, scaled);
   }
 
   #refuse(segment: TcpPacket): void {
-    if (segment.flags & ACK) this.#build(segment.ack, 0, RST, new Uint8Array(0), NONE, 0);
+    if (segment.flags & ACK) this.#segments.send(segment.ack, 0, RST, new Uint8Array(0), NONE, 0);
   }
 
   #closeIfDone(): void {
@@ -446,11 +373,6 @@ export class StrictClient {
 
   #violation(what: string): void {
     this.options.events.violation(`${this.options.address}:${this.options.port}: ${what}`);
-  }
-
-  /** Milliseconds, from an offset that makes it wrap in some runs. */
-  #tsVal(): number {
-    return (Math.floor(this.options.scheduler.nowUs() / 1000) + this.options.tsOffset) >>> 0;
   }
 }
 

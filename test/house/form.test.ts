@@ -11,7 +11,6 @@ const TEST_LINES_MAX = 600;
 /** Files above the limit, with the lines they may have for now: to be cut up. */
 const OVERSIZED: Readonly<Record<string, number>> = {
   "assembly/tcp/tcb.ts": 540,
-  "host/sim/client.ts": 428,
 };
 
 function lines(path: string): number {
