@@ -168,6 +168,7 @@ export class StrictClient {
     }
     if (!(segment.flags & ACK)) return this.#violation("segment without ACK");
     if (after(segment.ack, this.#sndNxt)) {
+      if (this.options.isReused) return this.#acknowledge(); // Late, of the connection before.
       return this.#violation(`acknowledges ${segment.ack}, beyond SND.NXT ${this.#sndNxt}`);
     }
     this.#noteTimestamp(segment);
