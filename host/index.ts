@@ -5,7 +5,7 @@
 import { ApplicationBackend, type Backend } from "./app/backend.ts";
 import { applicationConfig } from "./config/config.ts";
 import { daemonLog } from "./daemon/lifecycle.ts";
-import { openBackend, type RunningBackend } from "./daemon/backend.ts";
+import { openBackend, untilAcknowledged, type RunningBackend } from "./daemon/backend.ts";
 
 export { BatonError } from "./errors.ts";
 export type { Backend, BackendEvents, CloseOptions } from "./app/backend.ts";
@@ -51,9 +51,9 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
   });
   const backend = new ApplicationBackend({
     drain: () => running.backend.drain(),
-    stop: () => {
+    stop: async () => {
+      await untilAcknowledged(running.backend);
       running.node.close();
-      return Promise.resolve();
     },
   });
   const fail = (error: unknown): void => {

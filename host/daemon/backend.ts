@@ -1,4 +1,5 @@
 /** `baton backend`, and the backend of an application: the role with real adapters around it. */
+import { setTimeout as wait } from "node:timers/promises";
 import type { Application } from "../app/application.ts";
 import { UpstreamApplication } from "../app/upstream.ts";
 import type { BackendConfig, MemberConfig } from "../config/config.ts";
@@ -73,7 +74,7 @@ export async function openBackend(options: BackendNodeOptions): Promise<RunningB
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           arrived: (connection, mapping) => flows.set(connection, mapping.flow),
-          released: (connection, cause) =>
+          finished: (connection, cause) =>
             report?.(releaseReport(connection, flows.get(connection) ?? NO_FLOW, cause)),
           restart: options.restart,
         },
@@ -114,13 +115,24 @@ async function serve(
   else log.write("info", `${config.name} takes connections`);
   await untilStopped(node, over.signal, config.json, async () => {
     stop.removeEventListener("abort", end);
-    if (stop.aborted) await application.close(CLOSE_LIMIT_MS);
-    else backend.giveUp();
+    if (stop.aborted) {
+      await application.close(CLOSE_LIMIT_MS);
+      await untilAcknowledged(backend);
+    } else backend.giveUp();
     return { migrator: { ...backend.migrator.counters }, backend: { ...backend.counters } };
   });
   if (!stop.aborted) log.write("warn", "lost contact: every connection was given up");
   return !stop.aborted;
 }
+
+/** Lets the last bytes of connections that ended in order reach their clients. */
+export async function untilAcknowledged(backend: Backend): Promise<void> {
+  const untilMs = performance.now() + LAST_BYTES_MS;
+  while (backend.unacknowledged() > 0 && performance.now() < untilMs) await wait(LOOK_MS);
+}
+
+const LAST_BYTES_MS = 3_000;
+const LOOK_MS = 20;
 
 /** How long connections may go on after a signal. */
 const CLOSE_LIMIT_MS = 5_000;

@@ -12,7 +12,7 @@ import type { Role } from "./engine.ts";
 import type { Clock, Log } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
-import { LiveConnection, type LiveContext } from "./live.ts";
+import { LiveConnection, type Finish, type LiveContext } from "./live.ts";
 import type { HeartbeatMessage, Message, ReleaseCause } from "./messages.ts";
 import type { FlowMapping } from "./migration.ts";
 import { Migrator } from "./migrator.ts";
@@ -51,8 +51,8 @@ export interface BackendOptions {
 
 export interface BackendEvents {
   arrived?(connection: LiveConnection, mapping: FlowMapping): void;
-  /** The 4-tuple is free again, TIME-WAIT included. */
-  released?(connection: LiveConnection, cause: ReleaseCause): void;
+  /** It is over for its application; its 4-tuple may still be in TIME-WAIT. */
+  finished?(connection: LiveConnection, cause: ReleaseCause): void;
   /** This node was declared dead, or lost its forwarder: everything was dropped (R14). */
   restart(): void;
 }
@@ -71,6 +71,8 @@ export class Backend implements Role {
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
   readonly #live = new Map<number, LiveConnection>();
+  /** Handles that applications let go of and that may still have something to send. */
+  readonly #leaving = new Set<number>();
   readonly #context: LiveContext;
   #early: LiveConnection[] = [];
   /** ICMP errors that the forwarder sent on. */
@@ -92,7 +94,8 @@ export class Backend implements Role {
       this.#early.push(live);
       wake();
     };
-    this.#context = { core, nowUs: () => clock.nowUs(), wake, early };
+    const finished = (live: LiveConnection, how: Finish): void => this.#finished(live, how);
+    this.#context = { core, nowUs: () => clock.nowUs(), wake, early, finished };
     this.migrator = new Migrator(
       {
         clock,
@@ -124,6 +127,17 @@ export class Backend implements Role {
     this.#draining = true;
     this.#heartbeatUs = 0;
     this.#options.wake();
+  }
+
+  /** Bytes that applications wrote, let go of, and whose clients have not acknowledged them yet. */
+  unacknowledged(): number {
+    let bytes = 0;
+    for (const handle of this.#leaving) {
+      const left = this.#options.core.unacknowledgedLength(handle);
+      if (left === 0) this.#leaving.delete(handle);
+      bytes += left;
+    }
+    return bytes;
   }
 
   /** Tells every application that its connections are gone; nothing is sent to any client. */
@@ -255,11 +269,16 @@ export class Backend implements Role {
     if (forwarder !== undefined && ownerFlow !== 0) {
       this.migrator.ended(handle, forwarder, ownerFlow, tuple, cause);
     }
-    const live = this.#live.get(handle);
     this.counters.released++;
-    if (!live) return;
     this.#live.delete(handle);
-    this.#options.events?.released?.(live, cause);
+    this.#leaving.delete(handle);
+  }
+
+  /** From here on nobody asks for it; the core keeps what TIME-WAIT and unacknowledged bytes need. */
+  #finished(live: LiveConnection, how: Finish): void {
+    this.#live.delete(live.handle);
+    if (how === "closed") this.#leaving.add(live.handle);
+    this.#options.events?.finished?.(live, typeof how === "string" ? how : this.#cause(how.code));
   }
 
   #cause(code: number): ReleaseCause {

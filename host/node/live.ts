@@ -15,7 +15,12 @@ export interface LiveContext {
   readonly wake: () => void;
   /** Events wait for a listener that has just come: call `deliverEarly` on the next turn. */
   readonly early: (connection: LiveConnection) => void;
+  /** It is over for its application; TIME-WAIT may follow. Once for each connection. */
+  readonly finished: (connection: LiveConnection, how: Finish) => void;
 }
+
+/** How a connection ended as its application sees it: by an Err of the core, or by a call. */
+export type Finish = { readonly code: number } | "closed" | "aborted";
 
 export class LiveConnection implements Connection {
   readonly id: number;
@@ -30,6 +35,7 @@ export class LiveConnection implements Connection {
   /** Events that came before anybody listened. */
   #early: Pick<CoreEvent, "kind" | "code">[] = [];
   #gone = false;
+  #isFinished = false;
 
   constructor(context: LiveContext, id: number, handle: number, tuple: Tuple) {
     this.#context = context;
@@ -74,6 +80,7 @@ export class LiveConnection implements Connection {
   }
 
   handleEvent(event: Pick<CoreEvent, "kind" | "code">): void {
+    if (event.kind === "closed") this.#finish({ code: event.code });
     if (this.#gone) return; // The application has let go: no event follows.
     const events = this.#events;
     if (!events) {
@@ -137,6 +144,7 @@ export class LiveConnection implements Connection {
     this.#gone = true;
     this.#context.core.abort(this.#handle, this.#context.nowUs());
     this.#context.core.release(this.#handle);
+    this.#finish("aborted");
     this.#context.wake();
   }
 
@@ -150,7 +158,14 @@ export class LiveConnection implements Connection {
     this.#gone = true;
     core.shutdown(this.#handle, nowUs());
     core.release(this.#handle);
+    this.#finish("closed");
     wake();
+  }
+
+  #finish(how: Finish): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    this.#context.finished(this, how);
   }
 
   /** The connection lives on elsewhere: nothing more may be done with it here. */

@@ -55,7 +55,7 @@ export class Ledger implements WireEvidence {
   backendEvents(backend: string): BackendEvents {
     return {
       arrived: (connection, { flow }) => this.#flows.set(connection, flow),
-      released: (connection, cause) => {
+      finished: (connection, cause) => {
         const flow = this.#flows.get(connection) ?? NO_FLOW;
         keep(this.#byBackend, releaseReport(connection, flow, cause));
       },
