@@ -33,11 +33,6 @@ export interface VisitorOptions {
   /** PEM of the certificate to trust. */
   readonly certificate: string;
   readonly timeoutMs: number;
-  /**
-   * End TLS too by FIN both ways, so that nobody has a reason for a RST. The server, which hears of the end
-   * by close_notify, may then be first and stay in TIME-WAIT for a minute. Default: destroy.
-   */
-  readonly endsInOrder?: boolean;
 }
 
 export interface Answer {
@@ -84,7 +79,7 @@ export async function makeVisit(
       };
       answers.push(await makeRequest(visit, ask, agent, options, onSocket));
     }
-    if (!visit.tls || options.endsInOrder === true) await endAll(sockets, options.timeoutMs);
+    await endAll(sockets, options.timeoutMs);
     return result(clients.size === 1 ? undefined : `${clients.size} connections instead of one`);
   } catch (error) {
     return result((error as NodeJS.ErrnoException).code ?? String(error));
