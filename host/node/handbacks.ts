@@ -18,6 +18,8 @@ interface Held {
 
 /** Packets kept for one turn; more are dropped, and TCP sends them again. */
 const HELD_MAX = 4096;
+/** Connections whose numbers are remembered: a SYN may come twice, and the first HANDBACK be lost. */
+const HINTS_MAX = 4096;
 
 export class Handbacks {
   readonly counters = { sent: 0, superPackets: 0, overflowed: 0 };
@@ -52,6 +54,11 @@ export class Handbacks {
     if (this.#held.length === 0) return;
     const { ownerPeer, ownerFlow, sndNxt, tsVal } = event;
     this.#hints.set(`${ownerPeer} ${ownerFlow}`, { sndNxt, tsVal });
+    if (this.#hints.size <= HINTS_MAX) return;
+    for (const oldest of this.#hints.keys()) {
+      this.#hints.delete(oldest);
+      break;
+    }
   }
 
   /** Sends what waited. */
@@ -67,6 +74,5 @@ export class Handbacks {
       this.counters.sent++;
       send(node, { type: "handback", flow, record: state, tuple, hint, packet });
     }
-    this.#hints.clear();
   }
 }

@@ -14,6 +14,15 @@ const UNRELIABLE: ReadonlySet<Message["type"]> = new Set([
   "heartbeat",
 ]);
 
+/**
+ * A SYN that TIME-WAIT admitted takes the only copy of the old connection's numbers along: the client
+ * would send it again, but then it would be answered without them.
+ */
+function mayBeLost(message: Message): boolean {
+  if (message.type === "handback" && message.hint) return false;
+  return UNRELIABLE.has(message.type);
+}
+
 /** Local deliveries in one go; more mean that two rooms answer each other for ever. */
 const LOCAL_MAX = 1_000_000;
 
@@ -48,7 +57,7 @@ export class Postbox {
     }
     this.counters.sent++;
     const bytes = encodeMessage(message);
-    if (UNRELIABLE.has(message.type)) this.#transport.sendUnreliable(node, bytes);
+    if (mayBeLost(message)) this.#transport.sendUnreliable(node, bytes);
     else this.#transport.send(node, bytes, options);
   }
 

@@ -58,11 +58,20 @@ postbox("sends reliably what must arrive, and the rest as it comes", () => {
     hint: undefined,
     packet,
   });
+  box.send(PEER, {
+    type: "handback",
+    flow: 0x00010001,
+    record: "closed",
+    tuple: undefined,
+    hint: { sndNxt: 1, tsVal: 2 },
+    packet,
+  });
   assert.equal(
     sent.map(({ to, reliable }) => ({ to, reliable })),
     [
       { to: PEER, reliable: true },
       { to: PEER, reliable: false },
+      { to: PEER, reliable: true },
     ],
   );
 });
