@@ -153,6 +153,9 @@ export class Oracle {
     const next = this.#candidates.get(key);
     const isForNext = next !== undefined && segment.ack === add(next.iss, 1);
     const about = isForNext && segment.flags & ACK ? next : flow;
+    // The answer to a late segment of the port's last connection (RFC 9293 3.10.7.4, SYN-RECEIVED, fifth):
+    // its number is an old one, and the client must ignore it (RFC 5961 3.2).
+    if (about.clientAck === undefined && !(segment.flags & ACK)) return;
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
     if (!isOver(about) && about.resetAllowed === undefined) object("I3", "RST without a cause");
   }

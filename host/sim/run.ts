@@ -210,8 +210,12 @@ class Run {
     const { network } = this.#cluster;
     network.setFaults("*", "*", max === 0 ? NO_FAULTS : drawFaults(this.#random, max));
     if (max === 0) return;
+    // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
+    const isFirstHop = this.#random.chance(50);
     for (const name of [FORWARDER, ...backends]) {
-      network.setFaults("*", name, drawFaults(this.#random, max));
+      const drawn = drawFaults(this.#random, max);
+      const isClean = (name === FORWARDER) !== isFirstHop;
+      network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
       network.setFaults("*", udpPlace(name), drawFaults(this.#random, max));
     }
   }
