@@ -21,12 +21,10 @@ import type {
 } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { Grants } from "./grants.ts";
-import { Peers, sameOwner } from "./peers.ts";
-import type { Peer } from "./peers.ts";
+import { Peers, sameOwner, type Peer } from "./peers.ts";
 import { Recovery } from "./recovery.ts";
 import { Tombs } from "./tombs.ts";
-import { TIMERS } from "./timers.ts";
-import type { Timers } from "./timers.ts";
+import { TIMERS, type Timers } from "./timers.ts";
 
 export interface JudgeOptions {
   readonly self: NodeId;
@@ -178,7 +176,10 @@ export class Judge {
       case "forgotten":
         return this.confirm(node, message.flow);
       case "release":
-        for (const item of message.items) this.handleRelease(node, epoch, item);
+        for (const item of message.items) {
+          this.recovery.noteReleased(peer, epoch, item.flow);
+          this.handleRelease(node, epoch, item);
+        }
         return;
       case "answer":
         for (const item of message.items) this.handleAnswer(node, epoch, item);

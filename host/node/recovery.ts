@@ -8,7 +8,7 @@
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Book } from "./book.ts";
 import { FlowIds } from "./flowid.ts";
-import type { FarConnection, RecordState, SyncItem, SyncMessage } from "./messages.ts";
+import type { FarConnection, FlowId, RecordState, SyncItem, SyncMessage } from "./messages.ts";
 import { NO_FLOW, RECORD_STATES } from "./messages.ts";
 import type { Owner, Peer } from "./peers.ts";
 import type { Tombs } from "./tombs.ts";
@@ -33,12 +33,17 @@ interface Report {
   listed: Uint32Array;
 }
 
+/** Flows of one node that end between a restart and its SYNC; more would be adopted and swept late. */
+const RELEASED_MAX = 65_536;
+
 export class Recovery {
   isOn = true;
   private readonly reports = new Map<NodeId, Report>();
   private readonly slices = new Set<number>();
   private hasReports = false;
   private claims: Claim[] = [];
+  /** Flows by owner that were released before their node's SYNC was whole: it was cut earlier. */
+  private readonly released = new Map<string, Set<FlowId>>();
   private readonly orphans = new Map<string, FarConnection>();
   private readonly endUs: number;
   /** The slice of this epoch, once chosen. */
@@ -88,6 +93,16 @@ export class Recovery {
     if (--report.missing === 0) this.complete(peer, report);
   }
 
+  /** RELEASE and SYNC travel independently: what a later cut would not list is not to be adopted. */
+  noteReleased(peer: Peer, epoch: Epoch, flow: FlowId): void {
+    if (peer.isSynced || flow === NO_FLOW) return;
+    const key = `${peer.id} ${epoch}`;
+    const flows = this.released.get(key) ?? new Set<FlowId>();
+    this.released.set(key, flows);
+    if (flows.size < RELEASED_MAX) flows.add(flow);
+    else this.book.count("released-dropped");
+  }
+
   /** A blob refused for its old epoch (R21): when nobody claims its connection, the client must hear it. */
   handleOrphan(epoch: Epoch, connection: FarConnection): void {
     if (epoch === this.book.epoch) return;
@@ -128,6 +143,7 @@ export class Recovery {
     this.hasReports = true;
     peer.isSynced = true;
     for (const item of items) this.claim(peer, report.epoch, item);
+    this.released.delete(`${peer.id} ${report.epoch}`);
     this.decide();
     if (this.isOn && this.isComplete()) this.end();
   }
@@ -142,6 +158,9 @@ export class Recovery {
   private claim(peer: Peer, epoch: Epoch, item: SyncItem): void {
     const own = { node: peer.id, epoch, flow: item.flow };
     if (!item.connection) return;
+    if (this.released.get(`${peer.id} ${epoch}`)?.has(item.flow)) {
+      return this.book.count("claim-released");
+    }
     if (item.record === "active") this.adopt(own, item.connection);
     if (item.record !== "frozen" || !item.next) return;
     const { flow, target, targetEpoch } = item.next;

@@ -188,6 +188,21 @@ rules(
 );
 
 rules(
+  "a flow released before its node's SYNC arrives is not adopted from it: the cut is older",
+  () => {
+    const world = owned();
+    const flow = world.table.get(TUPLE)?.flow ?? 0;
+    world.crashForwarder();
+    world.hello(B);
+    const sync = world.message("sync");
+    world.tell(B, { type: "release", items: [{ flow, cause: "closed", tuple: TUPLE }] });
+    world.deliver(sync);
+    assert.is(world.judge.counters["claim-released"], 1);
+    assert.is(world.table.get(TUPLE), undefined);
+  },
+);
+
+rules(
   "R19: HANDBACK applies the record first, then looks the packet up once, and not to where it was",
   () => {
     const packet = Uint8Array.of(1, 2, 3);
