@@ -15,6 +15,8 @@ export interface CloseReport {
 }
 
 export interface Application {
+  /** Anything would be taken at all: what a heartbeat says. */
+  readonly isServing: boolean;
   /** Would a connection to this service address be taken now? */
   accepts(local: ConnectionAddress): boolean;
   /** Takes a connection; never throws, never waits. */
@@ -63,6 +65,11 @@ export class Applications implements Application {
 
   get connections(): number {
     return this.#all().reduce((sum, application) => sum + application.connections, 0);
+  }
+
+  get isServing(): boolean {
+    const all = [...this.#entries.map(({ application }) => application), this.#fallback];
+    return !this.#closing && all.some((application) => application?.isServing === true);
   }
 
   accepts(local: ConnectionAddress): boolean {

@@ -48,6 +48,10 @@ export class Attachment implements Application {
     return this.#roster.size;
   }
 
+  get isServing(): boolean {
+    return this.accepts();
+  }
+
   accepts(): boolean {
     return !this.#detached && !this.#isClosed();
   }

@@ -116,6 +116,10 @@ class ListenerApplication implements Application {
     return this.#attachment.connections;
   }
 
+  get isServing(): boolean {
+    return this.accepts();
+  }
+
   accepts(): boolean {
     return this.#attachment.accepts() && this.#emitter.listenerCount("connection") > 0;
   }

@@ -53,6 +53,10 @@ export class UpstreamApplication implements Application {
     return this.#roster.size;
   }
 
+  get isServing(): boolean {
+    return this.accepts();
+  }
+
   accepts(): boolean {
     return !this.#closing;
   }

@@ -30,9 +30,6 @@ const SIZES: CoreSizes = {
   segmenting: true,
 };
 
-/** For the question whether anything is served at all. */
-const ANY_ADDRESS = { address: "::", port: 0, family: 6 } as const;
-
 export interface RunningBackend {
   readonly node: RunningNode;
   readonly backend: Backend;
@@ -62,13 +59,7 @@ export async function openBackend(options: BackendNodeOptions): Promise<RunningB
       backend = new Backend({
         ...parts,
         inject: () => parts.engine.inject(),
-        acceptor: {
-          get isServing() {
-            return application.accepts(ANY_ADDRESS);
-          },
-          accepts: (local) => application.accepts(local),
-          accept: (connection) => application.accept(connection),
-        },
+        acceptor: application,
         forwarders: config.forwarders.map(({ name }) => nodeId(parts.cipher, name)),
         connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
         mtu: config.mtu ?? SIZES.mtu,

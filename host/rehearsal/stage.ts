@@ -176,15 +176,7 @@ export class Stage {
     const https = createHttpsServer({ key, cert: certificate }, answer(name));
     application.attach(https, { ports: [HTTPS] });
     this.#applications.push(application);
-    const { applications } = application;
-    const local = { address: this.#plan.service4, port: HTTP, family: 4 } as const;
-    return {
-      get isServing() {
-        return applications.accepts(local);
-      },
-      accepts: (to) => applications.accepts(to),
-      accept: (connection) => applications.accept(connection),
-    };
+    return application.applications;
   }
 }
 
