@@ -20,6 +20,8 @@ export interface OriginOptions {
 /** First byte of a TLS record that carries a handshake. */
 const HANDSHAKE = 22;
 
+const KEEP_ALIVE_MS = 60_000;
+
 const lines = createInterface({ input: process.stdin });
 lines.once("line", (line) => serve(JSON.parse(line) as OriginOptions));
 lines.once("close", () => process.exit(0));
@@ -28,6 +30,8 @@ function serve(options: OriginOptions): void {
   const { name, port, key, certificate } = options;
   const http = createHttpServer(answer(name));
   const https = createHttpsServer({ key, cert: certificate }, answer(name));
+  // Node's 5 s end a connection whose next request meets a lossy path on a busy machine.
+  for (const server of [http, https]) server.keepAliveTimeout = KEEP_ALIVE_MS;
   const listener = createServer({ noDelay: true }, (socket: Socket) => {
     socket.on("error", () => socket.destroy());
     socket.once("readable", () => {
