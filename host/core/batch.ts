@@ -70,7 +70,6 @@ export class CoreBatch implements PacketBatch {
       gsoSize: at("GSO_SIZE"),
       headerLen: at("HEADER_LEN"),
       verdict: at("VERDICT"),
-      timeUs: at("TIME_US"),
       peer: at("PEER"),
       flow: at("FLOW"),
       record: at("RECORD"),
@@ -184,7 +183,6 @@ interface DescriptorOffsets {
   readonly gsoSize: number;
   readonly headerLen: number;
   readonly verdict: number;
-  readonly timeUs: number;
   readonly peer: number;
   readonly flow: number;
   readonly record: number;

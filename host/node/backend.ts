@@ -64,7 +64,7 @@ const CREDITS_MAX = 1024;
 
 export class Backend implements Role {
   readonly migrator: Migrator;
-  readonly counters = { arrived: 0, released: 0, reset: 0, datagramsMalformed: 0 };
+  readonly counters = { arrived: 0, released: 0 };
   readonly #options: BackendOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
