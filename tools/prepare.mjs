@@ -6,13 +6,23 @@
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 const STAMPS = join(ROOT, "build", ".stamps.json");
 const NODE_MAJOR_MIN = 20;
+/** Folders that tsc compiles, each to the folder of its name in build/. */
+const COMPILED = ["host", "test", "bench", "examples"];
 const force = process.argv.includes("--force");
 
 /** Output file of asc, its entry, its target. */
@@ -71,10 +81,12 @@ function main() {
   );
   step(
     "host",
-    ["host", "test", "bench", "examples", "tsconfig.json", "package-lock.json"],
+    [...COMPILED, "tsconfig.json", "package-lock.json"],
     ["build/host/cli/main.js"],
-    () =>
-      run("compiling the host", process.execPath, ["node_modules/typescript/bin/tsc", "-p", "."]),
+    () => {
+      for (const room of COMPILED) sweep(room);
+      run("compiling the host", process.execPath, ["node_modules/typescript/bin/tsc", "-p", "."]);
+    },
   );
 }
 
@@ -83,6 +95,19 @@ function run(what, command, args) {
   const result = spawnSync(command, args, { cwd: ROOT, stdio: ["ignore", 2, 2] });
   if (result.error) fail(`${what}: ${result.error.message}`);
   if (result.status !== 0) fail(`${what}: exit status ${result.status ?? result.signal}`);
+}
+
+/** Removes what was compiled from sources that are gone: a deleted test would still run. */
+function sweep(folder) {
+  const built = join(ROOT, "build", folder);
+  if (!existsSync(built)) return;
+  for (const entry of readdirSync(built, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) sweep(path);
+    else if (!existsSync(join(ROOT, path.replace(/(\.d\.ts|\.js|\.js\.map)$/, ".ts")))) {
+      rmSync(join(ROOT, "build", path));
+    }
+  }
 }
 
 function npm() {
