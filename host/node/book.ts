@@ -89,6 +89,8 @@ export interface BookLimits {
   readonly entriesMax: number;
   readonly verdictsMax: number;
 }
+/** Questions on their way to owners. */
+const QUESTIONS_MAX = 1024;
 export const BOOK_LIMITS: BookLimits = { entriesMax: 65_536, verdictsMax: 65_536 };
 
 export class Book {
@@ -100,6 +102,7 @@ export class Book {
   /** Undefined while recovering: the slice is chosen after the reports. */
   ids: FlowIds | undefined;
   private readonly verdicts = new Map<FlowId, VerdictRecord>();
+  private readonly asked = new Set<FlowId>();
 
   constructor(
     readonly world: JudgeWorld,
@@ -197,6 +200,15 @@ export class Book {
       const isSettled = outcome === "delivered" && verdict === "done";
       if (isSettled && this.verdicts.get(next.flow) === record) this.verdicts.delete(next.flow);
     });
+  }
+
+  /** Asks the owner of a flow whether it has it, once until the question has arrived. */
+  ask(node: NodeId, flow: FlowId, tuple: Tuple): void {
+    if (this.asked.has(flow)) return;
+    if (this.asked.size >= QUESTIONS_MAX) return this.count("questions-dropped");
+    this.asked.add(flow);
+    const query = { type: "query", items: [{ flow, tuple }] } as const;
+    this.world.send(node, query, () => this.asked.delete(flow));
   }
 
   forget(node: NodeId, flow: FlowId): void {

@@ -383,7 +383,8 @@ export class Judge {
     if (!known) return this.book.count("handback-unknown");
     if (record === "closed")
       this.handleRelease(node, epoch, { flow, cause: "closed", tuple: known });
-    if (record === "none") this.handleAnswer(node, epoch, { flow, record, tuple: known });
+    // It may have accepted the blob since: what it says now stands only as the answer to a question.
+    if (record === "none" && this.book.isOwner(known, node, flow)) this.book.ask(node, flow, known);
     if (record === "poisoned") {
       const open = this.book.openTo(flow, node, epoch);
       const epochs = { forwarderEpoch: this.options.epoch, targetEpoch: epoch };

@@ -227,8 +227,10 @@ rules(
     );
 
     const none = owned();
-    none.tell(B, handback(flow, "none"));
-    assert.is(none.judge.stateOf(TUPLE), "none", "its owner does not know it");
+    none.node(B).records.delete(none.table.get(TUPLE)?.flow ?? 0);
+    none.tell(B, handback(none.table.get(TUPLE)?.flow ?? 0, "none"));
+    none.settle();
+    assert.is(none.judge.stateOf(TUPLE), "none", "its owner says again that it does not know it");
 
     const moved = pending();
     moved.tell(B, handback(moved.last("move").previous, "frozen"));
@@ -239,6 +241,22 @@ rules(
     assert.is(moved.judge.counters["handback-unknown"], 1);
   },
 );
+
+rules("R19: what a node did not know when a packet was early, it may own since: F asks", () => {
+  const world = owned();
+  const flow = world.table.get(TUPLE)?.flow ?? 0;
+  const early = Uint8Array.of(1, 2, 3);
+  const handback = { flow, record: "none", tuple: TUPLE, hint: undefined, packet: early } as const;
+  world.tell(B, { type: "handback", ...handback });
+  world.tell(B, { type: "handback", ...handback });
+  assert.is(world.judge.stateOf(TUPLE), "owned", "ACCEPT overtook the packets it came with");
+  assert.is(world.countOf("query"), 1, "one question at a time");
+  world.settle();
+  assert.is(world.last("answer").items[0]?.record, "active");
+  assert.is(world.judge.stateOf(TUPLE), "owned");
+  world.tell(B, { type: "handback", ...handback });
+  assert.is(world.countOf("query"), 2, "it was answered: the next may be asked");
+});
 
 rules("R21: a blob refused for its old epoch whose source is gone resets the client", () => {
   const world = pending();
