@@ -60,6 +60,10 @@ export class StrictClient {
     return this.#state;
   }
 
+  get sndNxt(): number {
+    return this.#sndNxt;
+  }
+
   /** Bytes given to `write` and not yet acknowledged. */
   get unacknowledged(): number {
     const size = (list: readonly { length: number }[]) => list.reduce((n, b) => n + b.length, 0);

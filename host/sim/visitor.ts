@@ -5,6 +5,7 @@
 import { StrictClient } from "./client.ts";
 import type { Cluster } from "./cluster.ts";
 import type { SeededRandom } from "./random.ts";
+import { add } from "./sequence.ts";
 import { Talk } from "./talk.ts";
 import type { Plan } from "./workload.ts";
 
@@ -44,6 +45,8 @@ export class Visitor {
   #number = 0;
   #plan: Plan;
   #client: StrictClient | undefined;
+  /** Where the numbers of the connection before ended. */
+  #lastSndNxt: number | undefined;
   /** The connection may end without a word, and may be given up. */
   #isLost = false;
 
@@ -128,11 +131,15 @@ export class Visitor {
     });
   }
 
-  /** Near the wrap it is most interesting. A host does not use a number again. */
+  /**
+   * Near the wrap it is most interesting. A host does not use a number again (RFC 9293 3.4.1): an ISS among
+   * the numbers of the connection before could be just what its old owner acknowledges.
+   */
   #drawIss(): number {
     const { random } = this.#options;
-    const near = 0xfffff000 + 16 * this.#number;
-    return random.pick([random.u32(), near, near + 0xf00]) >>> 0;
+    const last = this.#lastSndNxt;
+    if (last === undefined) return random.pick([random.u32(), 0xfffff000, 0xffffff00]);
+    return random.pick([random.u32(), add(last, 1 + random.below(64)), add(last, 0x10000)]);
   }
 
   #breakLater(client: StrictClient, plan: Plan): void {
@@ -147,6 +154,7 @@ export class Visitor {
   }
 
   #next(): void {
+    this.#lastSndNxt = this.#client?.sndNxt;
     this.#client = undefined;
     if (this.#left <= 0) return this.#options.events.finished();
     const { cluster, random } = this.#options;
