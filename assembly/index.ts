@@ -1,5 +1,5 @@
 /**
- * The ABI: exported functions and argument checks, no logic. docs/architecture.md has the meaning of each.
+ * The ABI: exported functions and argument checks, no logic. docs/abi.md is made from what stands here.
  *
  *   init once:   parameters -> init(nowUs) -> tunnelSet, peerSet, serviceAdd
  *   each turn:   fill rx batch -> handlePackets(count, nowUs) -> write the TRANSMIT ones,
@@ -16,22 +16,20 @@ import {
   EVENT,
   INFO,
   MAP_INFO,
-  MapAction,
   Mode,
   PARAMETERS,
   ParameterOff,
   Parameters,
-  RecordState,
   SLOT_PACKET_LARGE,
   SPAN,
   TUPLE,
-  Tuple,
   layoutBegin,
   layoutEnd,
 } from "./layout";
-import { clockReady, clockStart, clockTell, clockUs, isTime } from "./clock";
+import { isFamily, isPeer, isReadable } from "./argument";
+import { clockReady, clockStart, clockTell, isTime } from "./clock";
 import { COUNTERS } from "./counters";
-import { PEERS_MAX, SERVICES_MAX } from "./limits";
+import { SERVICES_MAX } from "./limits";
 import * as batch from "./batch";
 import * as flows from "./encap/flows";
 import * as hold from "./encap/hold";
@@ -47,6 +45,7 @@ import * as listeners from "./tcp/service";
 import * as tcp from "./tcp/tcp";
 
 export * from "./connections";
+export * from "./tables";
 export {
   applicationPtr,
   blobMax,
@@ -99,47 +98,64 @@ const HOLD_BYTES_MAX: u32 = 1 << 30;
 const HOLD_FLOWS_MAX: u32 = 1 << 20;
 const BLOB_BYTES_MAX: u32 = 1 << 26;
 
+/**
+ * Version of this ABI. A change that an older host would misread raises it; new exports, enum members and
+ * counters at the end of their list do not.
+ */
 export function abiVersion(): u32 {
   return 1;
 }
 
+/** Parameters (PARAMETERS_SIZE bytes), which init reads: fill it before. */
 export function parametersPtr(): usize {
   return PARAMETERS;
 }
 
+/** A Tuple: what functions that name a connection by its addresses read and write. */
 export function tuplePtr(): usize {
   return TUPLE;
 }
 
+/** A span: `ptr u32, len u32`, as readable and reserve leave it; recordScan leaves `peer u32, flow u32`. */
 export function spanPtr(): usize {
   return SPAN;
 }
 
+/** The Event that pollEvent wrote. */
 export function eventPtr(): usize {
   return EVENT;
 }
 
+/** The Info that connectionInfo wrote. */
 export function infoPtr(): usize {
   return INFO;
 }
 
+/** The MapInfo that mapGet and mapScan wrote, and whose numbers of the client mapNote reads. */
 export function mapInfoPtr(): usize {
   return MAP_INFO;
 }
 
+/** The counters: u64 each, at 8 * Counter. They are never reset. */
 export function countersPtr(): usize {
   return COUNTERS;
 }
 
+/** BATCH_MAX Descriptors of received packets; each `ptr` names its slot. 0 before init. */
 export function rxBatchPtr(): usize {
   return batch.rxBatch();
 }
 
+/** BATCH_MAX Descriptors of packets to send, filled by pollTransmit and pollHandback. 0 before init. */
 export function txBatchPtr(): usize {
   return batch.txBatch();
 }
 
-/** Reads Parameters, sizes every region, grows memory once. Err.MEMORY leaves the core as it was. */
+/**
+ * Reads Parameters, sizes every region and grows memory, once: memory.buffer is another one afterwards and never
+ * again. ARGUMENT for parameters out of their range, MEMORY when the growth is refused: both leave the core as it
+ * was, and init may be tried again. STATE when it was done already.
+ */
 export function init(nowUs: f64): i32 {
   if (clockReady()) return Err.STATE;
   const p = changetype<Parameters>(PARAMETERS);
@@ -181,23 +197,36 @@ function parametersFit(p: Parameters): bool {
 
 // ---- tunnels, peers, services
 
+/**
+ * The node's own tunnel address of a family (4 or 6); 16 bytes at addrPtr, IPv4 in the first four. Packets to it are
+ * de-encapsulated, packets for peers leave from it.
+ */
 export function tunnelSet(family: u32, addrPtr: usize): i32 {
   if (!clockReady()) return Err.STATE;
   if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   return peers.tunnelSet(family, addrPtr);
 }
 
+/**
+ * The tunnel address of peer 1 .. PEERS_MAX - 1, one for each family; peer 0 is this node. EXISTS when another
+ * peer has the address, ARGUMENT for an address of zeros.
+ */
 export function peerSet(peer: u32, family: u32, addrPtr: usize): i32 {
   if (!clockReady()) return Err.STATE;
   if (!isPeer(peer) || !isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
   return peers.peerSet(peer, family, addrPtr);
 }
 
+/** Forgets both addresses of a peer. NOT_FOUND when it has none. */
 export function peerClear(peer: u32): i32 {
   if (!clockReady()) return Err.STATE;
   return isPeer(peer) ? peers.peerClear(peer) : Err.ARGUMENT;
 }
 
+/**
+ * A service address (family, 16 bytes at addrPtr, port) that clients connect to; `mss` bounds the announced MSS
+ * (0: by the MTU), `flags` are ServiceFlag. Returns its index. EXISTS, FULL (SERVICES_MAX), ARGUMENT.
+ */
 export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, flags: u32): i32 {
   if (!clockReady()) return Err.STATE;
   if (!isFamily(family) || !isReadable(addrPtr)) return Err.ARGUMENT;
@@ -209,6 +238,7 @@ export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, fla
   return service;
 }
 
+/** No new connection is accepted there; existing ones stay. NOT_FOUND when it is not open. */
 export function serviceRemove(service: u32): i32 {
   if (!clockReady()) return Err.STATE;
   if (service >= SERVICES_MAX) return Err.ARGUMENT;
@@ -223,103 +253,19 @@ export function modeSet(mode: u32): i32 {
   return Err.OK;
 }
 
-// ---- mapping table, by the tuple at tuplePtr
-
-export function mapSet(action: u32, peer: u32, flow: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  if (action < <u32>MapAction.FORWARD || action > <u32>MapAction.TOMB) return Err.ARGUMENT;
-  if (!isTuple() || peer >= PEERS_MAX) return Err.ARGUMENT;
-  if (action == MapAction.FORWARD && !(isPeer(peer) && isFlow(flow))) return Err.ARGUMENT;
-  return mapping.mapSet(action, peer, flow, clockUs());
-}
-
-export function mapGet(): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isTuple() ? mapping.mapGet(clockUs()) : Err.ARGUMENT;
-}
-
-export function mapDelete(): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isTuple() ? mapping.mapDelete() : Err.ARGUMENT;
-}
-
-/** Copies the client's numbers of MapInfo into the entry: for a forwarder that has seen no packet yet. */
-export function mapNote(): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isTuple() ? mapping.mapNote() : Err.ARGUMENT;
-}
-
-/** Walks the table: `steps` slots at most, an entry found goes to tuplePtr and mapInfoPtr. 0 at the end. */
-export function mapScan(cursor: u32, steps: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return <i32>mapping.mapScan(cursor, steps, clockUs());
-}
-
-/** Queues the RST (and a probe) of PROTOCOL R20. */
-export function mapReset(nowUs: f64, probe: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  if (!isTuple() || !clockTell(nowUs)) return Err.ARGUMENT;
-  return resets.mapReset(nowUs, probe != 0);
-}
-
-// ---- flow records
-
-export function recordSet(peer: u32, flow: u32, state: u32, nowUs: f64): i32 {
-  if (!clockReady()) return Err.STATE;
-  if (!isPeer(peer) || !isFlow(flow) || state > <u32>RecordState.POISONED) return Err.ARGUMENT;
-  if (!clockTell(nowUs)) return Err.ARGUMENT;
-  const needsTuple = state == RecordState.ACTIVE && flows.recordGet(peer, flow) == 0;
-  if (needsTuple && !isTuple()) return Err.ARGUMENT;
-  return flows.recordSet(peer, flow, state, nowUs);
-}
-
-/** RecordState of a flow. */
-export function recordGet(peer: u32, flow: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isPeer(peer) ? <i32>flows.recordGet(peer, flow) : Err.ARGUMENT;
-}
-
-/** Handle of the connection that a flow names, 0 when there is none. */
-export function recordHandle(peer: u32, flow: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isPeer(peer) ? <i32>flows.recordHandle(peer, flow) : Err.ARGUMENT;
-}
-
-/** Writes the 4-tuple of a flow to tuplePtr; 0 when the record does not know it. */
-export function recordTuple(peer: u32, flow: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isPeer(peer) ? <i32>flows.recordTuple(peer, flow) : Err.ARGUMENT;
-}
-
-/** Walks the records: the one found goes to spanPtr (peer, flow) and tuplePtr; peer 0: none. 0 at the end. */
-export function recordScan(cursor: u32, steps: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return <i32>records.recordScan(cursor, steps, SPAN);
-}
-
-export function recordPass(peer: u32, flow: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  return isPeer(peer) ? flows.recordPass(peer, flow) : Err.ARGUMENT;
-}
-
 // ---- packets and time
 
+/**
+ * Decides about the first `count` packets of the rx batch (at most BATCH_MAX) and sets each Verdict; returns how
+ * many are neither DROPPED nor CONSUMED. A packet is rewritten in its slot.
+ */
 export function handlePackets(count: u32, nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (count > BATCH_MAX || !clockTell(nowUs)) return Err.ARGUMENT;
   return ingress.ingress(0, count, nowUs);
 }
 
-/**
- * De-encapsulates rx packet `index` by the tuple at tuplePtr: for a forwarder whose own encapsulated packet
- * comes back from a node that never knew its flow. Then give it to handlePackets like any other.
- */
-export function rxUnwrap(index: u32): i32 {
-  if (!clockReady()) return Err.STATE;
-  if (index >= BATCH_MAX || !isTuple()) return Err.ARGUMENT;
-  return flows.unwrapReturned(batch.rxDescriptor(index));
-}
-
+/** Fills the tx batch with packets to write (Verdict TRANSMIT); returns how many. Call until it returns 0. */
 export function pollTransmit(nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (!clockTell(nowUs)) return Err.ARGUMENT;
@@ -329,45 +275,26 @@ export function pollTransmit(nowUs: f64): i32 {
   return <i32>tcp.tcpTransmit(batch.txBatch(), BATCH_MAX, nowUs);
 }
 
+/**
+ * Fills the tx batch with packets to give back to forwarders (Verdict HANDBACK): early ones that expired or were
+ * refused, held segments. Returns how many. Call until it returns 0.
+ */
 export function pollHandback(nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (!clockTell(nowUs)) return Err.ARGUMENT;
   return <i32>flows.flowsHandback();
 }
 
+/** When handleTimeout is due, in microseconds; Infinity when nothing waits. */
 export function nextTimeoutUs(): f64 {
   return clockReady() ? min<f64>(flows.flowsNextUs(), tcp.tcpNextTimeout()) : Infinity;
 }
 
+/** Runs what is due. To call it early or late is no error. */
 export function handleTimeout(nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (!clockTell(nowUs)) return Err.ARGUMENT;
   flows.flowsTimeout(nowUs);
   tcp.tcpTimeout(nowUs);
   return Err.OK;
-}
-
-// ---- argument checks
-
-function isFamily(family: u32): bool {
-  return family == 4 || family == 6;
-}
-
-function isPeer(peer: u32): bool {
-  return peer != 0 && peer < PEERS_MAX;
-}
-
-/** Neither half of a flow identifier may be zero: port 0 does not survive real networks. */
-function isFlow(flow: u32): bool {
-  return (flow & 0xffff) != 0 && flow >> 16 != 0;
-}
-
-function isTuple(): bool {
-  const tuple = changetype<Tuple>(TUPLE);
-  return isFamily(tuple.family) && tuple.remotePort != 0 && tuple.localPort != 0;
-}
-
-/** Room for an address of 16 bytes behind a pointer of the host. */
-function isReadable(ptr: usize): bool {
-  return ptr != 0 && <u64>ptr + 16 <= (<u64>memory.size()) << 16;
 }

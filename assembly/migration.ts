@@ -1,6 +1,6 @@
 /**
  * The part of the ABI that is about migration: argument checks, and the wiring of a blob's connection to the
- * flow that names it. docs/architecture.md has the meaning of each.
+ * flow that names it. docs/abi.md is made from what stands here.
  */
 import { clockReady, clockTell } from "./clock";
 import { Err } from "./errors";
@@ -27,24 +27,30 @@ export function blobReserve(max: u32): void {
   workMax = max;
 }
 
+/** The Mapping (MAPPING_SIZE bytes) that compile bundles and unbundle leaves: who names the connection how. */
 export function mappingPtr(): usize {
   return MAPPING;
 }
 
-/** Bytes that only the application understands, at most APPLICATION_LEN_MAX. */
+/** Bytes that travel for the application, at most APPLICATION_LEN_MAX; their length stands in the Mapping. */
 export function applicationPtr(): usize {
   return APPLICATION;
 }
 
+/** The work area for blobs. 0 before init. */
 export function blobPtr(): usize {
   return workPtr;
 }
 
+/** Its size: Parameters.blobBytes. */
 export function blobMax(): u32 {
   return workMax;
 }
 
-/** Frozen connection -> blob at blobPtr, with the Mapping at mappingPtr bundled. Returns its length. */
+/**
+ * Frozen connection -> blob at blobPtr, with Mapping and application bytes. Returns its length. TCP_STATE when it is
+ * not frozen, FULL when it does not fit, BLOB_INVARIANT when the connection breaks one.
+ */
 export function compile(handle: u32, nowUs: f64): i32 {
   const ptr = tcbByHandle(handle);
   if (ptr == 0) return Err.HANDLE;
@@ -52,7 +58,11 @@ export function compile(handle: u32, nowUs: f64): i32 {
   return blobCompile(ptr, workPtr, workMax, MAPPING, APPLICATION, <u64>nowUs);
 }
 
-/** Verifies the blob at blobPtr; leaves its mapping at mappingPtr, its addresses at tuplePtr. Installs nothing. */
+/**
+ * Verifies the blob of `length` bytes at blobPtr; leaves its mapping at mappingPtr, the application's bytes at
+ * applicationPtr, its addresses at tuplePtr. Installs nothing. BLOB_MALFORMED, BLOB_VERSION, BLOB_CHECKSUM,
+ * BLOB_INVARIANT.
+ */
 export function unbundle(length: u32): i32 {
   if (!clockReady()) return Err.STATE;
   if (length > workMax) return Err.ARGUMENT;
@@ -60,8 +70,10 @@ export function unbundle(length: u32): i32 {
 }
 
 /**
- * Blob at blobPtr -> connection. Its flow becomes an ACTIVE record of `peer` (0: none, for a connection that
- * no forwarder names), and early packets are replayed. Everything or nothing.
+ * Blob at blobPtr -> connection, everything or nothing: verified as by unbundle, its flow becomes an ACTIVE record
+ * of `peer` (0: none, for a connection that no forwarder names), early packets are replayed. Returns a handle.
+ * EXISTS when the flow has a record, BLOB_DUPLICATE when the 4-tuple is here already, FULL, MEMORY, and what
+ * unbundle refuses.
  */
 export function infuse(length: u32, peer: u32, nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;

@@ -28,6 +28,7 @@ const force = process.argv.includes("--force");
 /** Output file of asc, its entry, its target. */
 const WASM = [
   ["build/core.wasm", "assembly/index.ts", "release"],
+  ["build/core-baseline.wasm", "assembly/index.ts", "baseline"],
   ["build/testing/debug.wasm", "assembly/testing.ts", "debug"],
   ["build/testing/release.wasm", "assembly/testing.ts", "release"],
 ];

@@ -10,4 +10,5 @@ declare namespace WebAssembly {
     readonly buffer: ArrayBuffer;
     grow(pages: number): number;
   }
+  function validate(bytes: Uint8Array): boolean;
 }

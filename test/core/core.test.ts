@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseAddress } from "../../host/core/address.ts";
+import { coreBuild } from "../../host/core/builds.ts";
 import { Core } from "../../host/core/core.ts";
 import { SMALL_PARAMETERS, type CoreParameters } from "../../host/core/parameters.ts";
 import { tupleKey, type Tuple } from "../../host/core/tuple.ts";
@@ -42,6 +43,17 @@ function refuses(action: () => unknown, message: RegExp): void {
   }
   assert.unreachable("expected a BatonError");
 }
+
+core("takes the build with SIMD where the runtime has it, else the baseline", () => {
+  assert.is(coreBuild(), "core.wasm");
+  const { validate } = WebAssembly;
+  WebAssembly.validate = () => false;
+  try {
+    assert.is(coreBuild(), "core-baseline.wasm");
+  } finally {
+    WebAssembly.validate = validate;
+  }
+});
 
 core("says what is wrong with a file that is no core", () => {
   const secret = new Uint8Array(16);
