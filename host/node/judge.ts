@@ -9,19 +9,11 @@ import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { BOOK_LIMITS, Book } from "./book.ts";
 import type { BookLimits, JudgeWorld, OpenEntry } from "./book.ts";
-import type {
-  AnswerItem,
-  FlowId,
-  GoneMessage,
-  HandbackMessage,
-  Message,
-  MoveMessage,
-  RefuseMessage,
-  ReleaseItem,
-} from "./messages.ts";
+import { Endings } from "./endings.ts";
+import type { FlowId, GoneMessage, Message, MoveMessage, RefuseMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { Grants } from "./grants.ts";
-import { Peers, sameOwner, type Peer } from "./peers.ts";
+import { Peers, type Peer } from "./peers.ts";
 import { Recovery } from "./recovery.ts";
 import { Tombs } from "./tombs.ts";
 import { TIMERS, type Timers } from "./timers.ts";
@@ -46,6 +38,7 @@ export class Judge {
   private readonly tombs: Tombs;
   private readonly recovery: Recovery;
   private readonly grants: Grants;
+  private readonly endings: Endings;
 
   constructor(
     private readonly world: JudgeWorld,
@@ -58,6 +51,10 @@ export class Judge {
     this.tombs = new Tombs(this.book);
     this.grants = new Grants(this.book);
     this.recovery = new Recovery(this.book, this.tombs, options);
+    this.endings = new Endings(this.book, this.tombs, this.grants, {
+      finish: (entry) => this.finish(entry),
+      refuse: (node, epoch, message) => this.handleRefuse(node, epoch, message),
+    });
   }
 
   get counters(): Readonly<Record<string, number>> {
@@ -178,14 +175,14 @@ export class Judge {
       case "release":
         for (const item of message.items) {
           this.recovery.noteReleased(peer, epoch, item.flow);
-          this.handleRelease(node, epoch, item);
+          this.endings.handleRelease(node, epoch, item);
         }
         return;
       case "answer":
-        for (const item of message.items) this.handleAnswer(node, epoch, item);
+        for (const item of message.items) this.endings.handleAnswer(node, epoch, item);
         return;
       case "handback":
-        return this.handleHandback(node, epoch, message);
+        return this.endings.handleHandback(node, epoch, message);
       case "heartbeat":
         return this.peers.handleHeartbeat(peer, message);
       case "sync":
@@ -334,67 +331,5 @@ export class Judge {
         this.resolve(entry);
       }
     }
-  }
-
-  private handleRelease(node: NodeId, epoch: Epoch, item: ReleaseItem): void {
-    const entry = this.book.entryOf(item.tuple);
-    if (entry?.state === "tomb") return this.tombs.confirm(entry, node, item.flow);
-    if (entry) {
-      const isNew = sameOwner(entry.next, { node, epoch, flow: item.flow });
-      const isOwn = sameOwner(entry.own, { node, epoch, flow: item.flow });
-      // open, RELEASE(new): it was active and is gone. RESERVED, RELEASE(own): it ended before it moved.
-      if (isNew) this.finish(entry);
-      else if (isOwn && entry.state === "reserved") this.grants.reopen(entry);
-      else return this.book.count("unmatched-release");
-      return this.released(item);
-    }
-    if (this.book.isOwner(item.tuple, node, item.flow)) return this.released(item);
-    // R10: not its own any more. RELEASE names a flow, never a 4-tuple alone.
-    const record = this.book.verdictOf(item.flow);
-    if (record?.verdict === "aborted" && record.next.node === node) {
-      this.book.forget(node, item.flow);
-    }
-    this.book.count("unmatched-release");
-  }
-
-  /** OWNED, RELEASE(own): nothing is left, unless the client does not know yet. */
-  private released(item: ReleaseItem): void {
-    this.book.count("released");
-    if (item.cause === "lost") return this.tombs.bury(item.tuple, [], [item.flow], undefined);
-    this.world.table.delete(item.tuple);
-    this.book.rest(item.flow);
-  }
-
-  /** The owner's word about a flow that was idle: F never drops what the owner calls active. */
-  private handleAnswer(node: NodeId, epoch: Epoch, item: AnswerItem): void {
-    const open = this.book.openTo(item.flow, node, epoch);
-    if (open && item.record === "active") return this.finish(open);
-    const isGone = item.record !== "active" && item.record !== "frozen" && item.record !== "moved";
-    if (open || !isGone || this.book.entryOf(item.tuple)) return;
-    if (!this.book.isOwner(item.tuple, node, item.flow)) return;
-    this.released({ flow: item.flow, cause: "closed", tuple: item.tuple });
-  }
-
-  /** R19: first the record, then the packet, once, and not to where it came from. */
-  private handleHandback(node: NodeId, epoch: Epoch, message: HandbackMessage): void {
-    const { flow, record } = message;
-    const tuple = message.tuple ?? this.book.byFlow.get(flow)?.tuple;
-    const known = tuple ?? this.book.verdictOf(flow)?.tuple;
-    if (!known) return this.book.count("handback-unknown");
-    if (record === "closed")
-      this.handleRelease(node, epoch, { flow, cause: "closed", tuple: known });
-    // It may have accepted the blob since: what it says now stands only as the answer to a question.
-    if (record === "none" && this.book.isOwner(known, node, flow)) this.book.ask(node, flow, known);
-    if (record === "poisoned") {
-      const open = this.book.openTo(flow, node, epoch);
-      const epochs = { forwarderEpoch: this.options.epoch, targetEpoch: epoch };
-      const refusal = { type: "refuse", flow, reason: "cancelled", connection: undefined } as const;
-      if (open) this.handleRefuse(node, epoch, { ...refusal, ...epochs });
-    }
-    const mapping = this.world.table.get(known);
-    const isSame = mapping?.action === "forward" && mapping.node === node && mapping.flow === flow;
-    if (isSame) return this.book.count("handback-bounced");
-    this.book.count("handback-again");
-    this.world.reinject(message.packet, message.tuple ? undefined : known, message.hint);
   }
 }

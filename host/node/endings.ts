@@ -1,0 +1,87 @@
+/**
+ * What owners say of flows that are over: RELEASE, the answer to QUERY, and packets that they hand back
+ * (PROTOCOL section 5, rows RELEASE; R10, R19). Knows the book; a verdict is the judge's to give.
+ */
+import type { Epoch, NodeId } from "../transport/transport.ts";
+import type { Book, OpenEntry } from "./book.ts";
+import type { Grants } from "./grants.ts";
+import type { AnswerItem, HandbackMessage, RefuseMessage, ReleaseItem } from "./messages.ts";
+import { sameOwner } from "./peers.ts";
+import type { Tombs } from "./tombs.ts";
+
+/** What the judge does when an owner's word decides an open handoff. */
+export interface Rulings {
+  finish(entry: OpenEntry): void;
+  refuse(node: NodeId, epoch: Epoch, message: RefuseMessage): void;
+}
+
+export class Endings {
+  constructor(
+    private readonly book: Book,
+    private readonly tombs: Tombs,
+    private readonly grants: Grants,
+    private readonly rulings: Rulings,
+  ) {}
+
+  handleRelease(node: NodeId, epoch: Epoch, item: ReleaseItem): void {
+    const entry = this.book.entryOf(item.tuple);
+    if (entry?.state === "tomb") return this.tombs.confirm(entry, node, item.flow);
+    if (entry) {
+      const isNew = sameOwner(entry.next, { node, epoch, flow: item.flow });
+      const isOwn = sameOwner(entry.own, { node, epoch, flow: item.flow });
+      // open, RELEASE(new): it was active and is gone. RESERVED, RELEASE(own): it ended before it moved.
+      if (isNew) this.rulings.finish(entry);
+      else if (isOwn && entry.state === "reserved") this.grants.reopen(entry);
+      else return this.book.count("unmatched-release");
+      return this.released(item);
+    }
+    if (this.book.isOwner(item.tuple, node, item.flow)) return this.released(item);
+    // R10: not its own any more. RELEASE names a flow, never a 4-tuple alone.
+    const record = this.book.verdictOf(item.flow);
+    if (record?.verdict === "aborted" && record.next.node === node) {
+      this.book.forget(node, item.flow);
+    }
+    this.book.count("unmatched-release");
+  }
+
+  /** OWNED, RELEASE(own): nothing is left, unless the client does not know yet. */
+  private released(item: ReleaseItem): void {
+    this.book.count("released");
+    if (item.cause === "lost") return this.tombs.bury(item.tuple, [], [item.flow], undefined);
+    this.book.world.table.delete(item.tuple);
+    this.book.rest(item.flow);
+  }
+
+  /** The owner's word about a flow that was idle: F never drops what the owner calls active. */
+  handleAnswer(node: NodeId, epoch: Epoch, item: AnswerItem): void {
+    const open = this.book.openTo(item.flow, node, epoch);
+    if (open && item.record === "active") return this.rulings.finish(open);
+    const isGone = item.record !== "active" && item.record !== "frozen" && item.record !== "moved";
+    if (open || !isGone || this.book.entryOf(item.tuple)) return;
+    if (!this.book.isOwner(item.tuple, node, item.flow)) return;
+    this.released({ flow: item.flow, cause: "closed", tuple: item.tuple });
+  }
+
+  /** R19: first the record, then the packet, once, and not to where it came from. */
+  handleHandback(node: NodeId, epoch: Epoch, message: HandbackMessage): void {
+    const { flow, record } = message;
+    const tuple = message.tuple ?? this.book.byFlow.get(flow)?.tuple;
+    const known = tuple ?? this.book.verdictOf(flow)?.tuple;
+    if (!known) return this.book.count("handback-unknown");
+    if (record === "closed")
+      this.handleRelease(node, epoch, { flow, cause: "closed", tuple: known });
+    // It may have accepted the blob since: what it says now stands only as the answer to a question.
+    if (record === "none" && this.book.isOwner(known, node, flow)) this.book.ask(node, flow, known);
+    if (record === "poisoned") {
+      const open = this.book.openTo(flow, node, epoch);
+      const epochs = { forwarderEpoch: this.book.epoch, targetEpoch: epoch };
+      const refusal = { type: "refuse", flow, reason: "cancelled", connection: undefined } as const;
+      if (open) this.rulings.refuse(node, epoch, { ...refusal, ...epochs });
+    }
+    const mapping = this.book.world.table.get(known);
+    const isSame = mapping?.action === "forward" && mapping.node === node && mapping.flow === flow;
+    if (isSame) return this.book.count("handback-bounced");
+    this.book.count("handback-again");
+    this.book.world.reinject(message.packet, message.tuple ? undefined : known, message.hint);
+  }
+}
