@@ -57,6 +57,12 @@ export function mapScan(cursor: u32, steps: u32): i32 {
   return <i32>mapping.mapScan(cursor, steps, clockUs());
 }
 
+/** Turns every mapping to `peer` into a tombstone that keeps its peer and flow, in one pass; returns how many. */
+export function mapBury(peer: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  return isPeer(peer) ? <i32>mapping.mapBury(peer) : Err.ARGUMENT;
+}
+
 /**
  * Queues a RST to the client of the tuple's entry, numbered by its last packet, and with `probe` a segment that
  * makes a client answer whose numbers have gone on. NOT_FOUND, FULL (RESETS_MAX wait already).

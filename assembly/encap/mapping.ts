@@ -301,6 +301,29 @@ export function mapScan(cursor: u32, steps: u32, nowUs: f64): u32 {
   return slot < end ? slot : 0;
 }
 
+/**
+ * Turns every mapping to `peer` into a tombstone that keeps its peer and flow; returns how many. One pass
+ * over the whole table, which takes milliseconds: from here on no packet reaches that peer.
+ */
+export function mapBury(peer: u32): u32 {
+  return buryIn(TABLE4, KEY4_SIZE, peer) + buryIn(TABLE6, KEY6_SIZE, peer);
+}
+
+function buryIn(table: usize, keySize: u32, peer: u32): u32 {
+  const capacity = tableCapacity(table);
+  let buried: u32 = 0;
+  for (let slot: u32 = 0; slot < capacity; slot++) {
+    const entry = tableAt(table, slot);
+    if (load<u64>(entry) == 0) continue;
+    const value = entry + <usize>keySize;
+    if (valuePeer(value) != peer || valueAction(value) == MapAction.TOMB) continue;
+    const owner = (<u32>changetype<MapValue>(value).owner) & (PEER_MASK | TIMESTAMPS_BIT);
+    changetype<MapValue>(value).owner = <u16>(owner | (MapAction.TOMB << ACTION_SHIFT));
+    buried += 1;
+  }
+  return buried;
+}
+
 function fillTuple(entry: usize, isV4: bool): void {
   const tuple = changetype<Tuple>(TUPLE);
   const ports = isV4 ? load<u32>(entry, 4) : load<u32>(entry);

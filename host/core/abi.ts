@@ -45,6 +45,7 @@ const FUNCTIONS = [
   "mapNote",
   "mapReset",
   "mapScan",
+  "mapBury",
   "recordSet",
   "recordGet",
   "recordHandle",

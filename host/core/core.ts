@@ -298,16 +298,22 @@ export class Core {
     this.#abi.mapReset(nowUs, probe ? 1 : 0);
   }
 
+  /** Turns every mapping to a peer into a tombstone that keeps peer and flow; returns how many. */
+  mapBury(peer: number): number {
+    return this.#check("mapBury", this.#abi.mapBury(peer));
+  }
+
   /**
    * Looks at `limit` places of the table from `cursor` on (0 to begin) and calls back for each entry
-   * found, which must not be deleted meanwhile; returns the next cursor, 0 at the end.
+   * found, which must not be deleted meanwhile; false ends the walk behind it. Returns the next cursor,
+   * 0 at the end.
    */
-  mapScan(cursor: number, limit: number, visit: (tuple: Tuple, info: MapInfo) => void): number {
+  mapScan(cursor: number, limit: number, visit: (tuple: Tuple, info: MapInfo) => unknown): number {
     const end = cursor + limit;
     do {
       cursor = this.#abi.mapScan(cursor, Math.min(limit, end - cursor)) >>> 0;
       const info = this.#structures.mapInfo();
-      if (info.action !== 0) visit(this.#structures.tuple(), info);
+      if (info.action !== 0 && visit(this.#structures.tuple(), info) === false) return cursor;
     } while (cursor !== 0 && cursor < end);
     return cursor;
   }
@@ -316,7 +322,7 @@ export class Core {
   mapEach(visit: (tuple: Tuple, info: MapInfo) => void): void {
     let cursor = 0;
     do {
-      cursor = this.mapScan(cursor, SCAN_STEPS, visit);
+      cursor = this.mapScan(cursor, SCAN_STEPS, (tuple, info) => void visit(tuple, info));
     } while (cursor !== 0);
   }
 

@@ -34,8 +34,15 @@ export interface MappingTable {
   resetClient(tuple: Tuple, reset: ResetData | undefined): void;
   /** Turns every mapping to `node` into a tombstone that keeps node and flow; returns how many. */
   tombAll(node: NodeId): number;
-  /** Looks at about `limit` places from `cursor` on; returns the next cursor, 0 at the end. */
-  scan(cursor: number, limit: number, visit: (tuple: Tuple, mapping: Mapping) => void): number;
+  /**
+   * Looks at about `limit` places from `cursor` on; returns the next cursor, 0 at the end. `visit` is told
+   * when the client was heard last, and ends the walk behind an entry by false.
+   */
+  scan(
+    cursor: number,
+    limit: number,
+    visit: (tuple: Tuple, mapping: Mapping, seenUs: number) => boolean,
+  ): number;
   /** While on: unknown packets and SYNs wait or drop, none is answered or accepted (R17). */
   setRecovering(on: boolean): void;
 }

@@ -53,23 +53,18 @@ export class CoreTable implements MappingTable {
   }
 
   tombAll(node: NodeId): number {
-    const lost: Tuple[] = [];
-    this.#core.mapEach((tuple, info) => {
-      const mapping = this.#mapping(info);
-      if (mapping?.node === node && mapping.action !== "tomb") lost.push(tuple);
-    });
-    // A tombstone keeps whose it was: the wave that resets its client finds it by that.
-    for (const tuple of lost) {
-      const { peer = 0, flow = 0 } = this.#core.mapGet(tuple) ?? {};
-      this.#core.mapSet(tuple, "tomb", peer, flow);
-    }
-    return lost.length;
+    const peer = this.#peers.indexOf(node);
+    return peer === 0 ? 0 : this.#core.mapBury(peer);
   }
 
-  scan(cursor: number, limit: number, visit: (tuple: Tuple, mapping: Mapping) => void): number {
+  scan(
+    cursor: number,
+    limit: number,
+    visit: (tuple: Tuple, mapping: Mapping, seenUs: number) => boolean,
+  ): number {
     return this.#core.mapScan(cursor, limit, (tuple, info) => {
       const mapping = this.#mapping(info);
-      if (mapping) visit(tuple, mapping);
+      return mapping === undefined || visit(tuple, mapping, info.seenUs);
     });
   }
 

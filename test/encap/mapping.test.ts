@@ -168,6 +168,29 @@ onBothBuilds(mapping, (test, name) => {
       assert.is(seenUs, 70_000_000_000);
     });
 
+    test(`${family}: buries every mapping to a peer, and nothing else`, (core) => {
+      open(core);
+      const each = Array.from({ length: 40 }, (_, at) => ({ ...tuple, remotePort: 1000 + at }));
+      for (const [at, one] of each.entries()) {
+        setTuple(core, one);
+        core.f.mapSet!(at % 4 === 3 ? LOCAL : FORWARD, at % 4 === 3 ? 0 : 1 + (at % 2), FLOW + at);
+      }
+      const options = option.timestamps(77, 88);
+      feed(core, [packetOf(each[0]!, { seq: 100, ack: 200, flags: ACK, options })], 2e6);
+      assert.is(core.f.mapBury!(1), 20);
+      assert.is(core.f.mapBury!(1), 0, "once only");
+      assert.is(core.f.mapBury!(3), 0);
+      for (const peer of [0, 100_000]) assert.is(core.f.mapBury!(peer), core.constant("Err.ARGUMENT"));
+      for (const [at, one] of each.entries()) {
+        setTuple(core, one);
+        core.f.mapGet!();
+        const { action, peer, flow, segAck, timestamps } = mapInfo(core);
+        const expected = [TOMB, FORWARD, TOMB, LOCAL][at % 4];
+        assert.equal([action, peer, flow], [expected, at % 4 === 3 ? 0 : 1 + (at % 2), FLOW + at]);
+        assert.equal([segAck, timestamps], at === 0 ? [200, 1] : [0, 0], "its numbers stay");
+      }
+    });
+
     test(`${family}: learns nothing from a SYN, which is of another connection, nor from a RST`, (core) => {
       open(core);
       setTuple(core, tuple);

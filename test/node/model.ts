@@ -47,8 +47,15 @@ interface Copy {
   token: number;
 }
 
+interface TableEntry {
+  readonly tuple: Tuple;
+  mapping: Mapping;
+  /** When a packet of the client was seen last. */
+  seenUs?: number;
+}
+
 export class Table implements MappingTable {
-  readonly map = new Map<string, { tuple: Tuple; mapping: Mapping }>();
+  readonly map = new Map<string, TableEntry>();
   readonly resets: Tuple[] = [];
   isRecovering = false;
   max = 100;
@@ -77,10 +84,18 @@ export class Table implements MappingTable {
     }
     return count;
   }
-  scan(cursor: number, limit: number, visit: (tuple: Tuple, mapping: Mapping) => void): number {
-    const entries = [...this.map.values()].slice(cursor, cursor + limit);
-    for (const { tuple, mapping } of entries) visit(tuple, mapping);
-    return cursor + limit < this.map.size ? cursor + limit : 0;
+  scan(
+    cursor: number,
+    limit: number,
+    visit: (tuple: Tuple, mapping: Mapping, seenUs: number) => boolean,
+  ): number {
+    const entries = [...this.map.values()];
+    const end = Math.min(entries.length, cursor + limit);
+    for (let at = cursor; at < end; at++) {
+      const { tuple, mapping, seenUs = 0 } = entries[at] as TableEntry;
+      if (!visit(tuple, mapping, seenUs)) return at + 1 < entries.length ? at + 1 : 0;
+    }
+    return end < entries.length ? end : 0;
   }
   setRecovering(on: boolean): void {
     this.isRecovering = on;

@@ -7,7 +7,6 @@ import { SMALL_PARAMETERS } from "../../host/core/parameters.ts";
 import type { Tuple } from "../../host/core/tuple.ts";
 import { PeerIndexes } from "../../host/node/indexes.ts";
 import { Judge } from "../../host/node/judge.ts";
-import type { Message } from "../../host/node/messages.ts";
 import { CoreTable } from "../../host/node/table.ts";
 
 const table = suite("core table");
@@ -15,6 +14,8 @@ const table = suite("core table");
 const SELF = "f".repeat(16);
 const A = "a".repeat(16);
 const B = "b".repeat(16);
+/** The table is full to four fifths. */
+const MANY = 3200;
 const wasm = readFileSync(new URL("../../core.wasm", import.meta.url));
 
 function open() {
@@ -63,21 +64,22 @@ table("turns every mapping to a node into a tombstone that keeps node and flow",
   let cursor = 0;
   do {
     cursor = mappings.scan(cursor, 64, (tuple, mapping) => {
-      if (mapping.action !== "tomb") return;
+      if (mapping.action !== "tomb") return true;
       tombs++;
       assert.equal(mapping, { action: "tomb", node: A, flow: 0x10000 + tuple.remotePort });
+      return tombs % 7 !== 0; // Where a walk breaks off, the next one goes on.
     });
   } while (cursor !== 0);
   assert.is(tombs, 200);
 });
 
-table("lets the judge reset the clients of a dead node and free their places (R20)", () => {
+/** A judge of A and B over the core's table. */
+function openJudge() {
   const { clock, core, mappings } = open();
-  const sent: Message[] = [];
   const world = {
     clock,
     table: mappings,
-    send: (_node: string, message: Message) => void sent.push(message),
+    send: () => undefined,
     reinject: () => undefined,
     pool: () => undefined,
   };
@@ -86,29 +88,45 @@ table("lets the judge reset the clients of a dead node and free their places (R2
   const judge = new Judge(world, { self: SELF, epoch, nodes: [A, B], worker: 0, random });
   judge.handleEpoch(A, "2".repeat(32));
   judge.handleEpoch(B, "3".repeat(32));
-  const numbers = { segAck: 5000, segSeq: 7000, timestamps: undefined };
-  for (let port = 1; port <= 50; port++) {
-    const node = port % 2 === 0 ? B : A;
-    mappings.set(client(port), { action: "forward", node, flow: 0x10000 + port });
-    core.mapNote(client(port), numbers);
-  }
-  judge.declareDead(A);
-  let packets = 0;
-  const pass = (us: number) => {
-    for (const end = clock.us + us; clock.us < end; clock.us += 100_000) {
+  /** Lets time pass as a node's loop does: timers, then everything that waits leaves. */
+  const pass = (us: number, stepUs: number): number => {
+    let packets = 0;
+    for (const end = clock.us + us; clock.us < end; clock.us += stepUs) {
       judge.peers.heard(judge.peers.get(B) as never);
       if (judge.nextTimeoutUs() <= clock.us) judge.handleTimeout();
       for (let n = core.pollTransmit(clock.us); n > 0; n = core.pollTransmit(clock.us))
         packets += n;
     }
+    return packets;
   };
-  pass(10_000_000);
+  const own = (port: number, node: string): void => {
+    mappings.set(client(port), { action: "forward", node, flow: 0x10000 + port });
+    core.mapNote(client(port), { segAck: 5000, segSeq: 7000, timestamps: undefined });
+  };
+  return { clock, core, judge, pass, own };
+}
+
+table("lets the judge reset the clients of a dead node and free their places (R20)", () => {
+  const { judge, pass, own } = openJudge();
+  for (let port = 1; port <= 50; port++) own(port, port % 2 === 0 ? B : A);
+  judge.declareDead(A);
+  const packets = pass(10_000_000, 100_000);
   assert.is(packets, 25 * 5 * 2, "five rounds of RST and probe for each client");
   assert.is(judge.stateOf(client(1)), "tomb");
   judge.handleEpoch(A, "4".repeat(32));
-  pass(60_000_000);
+  pass(60_000_000, 100_000);
   assert.is(judge.stateOf(client(1)), "none");
   assert.is(judge.stateOf(client(2)), "owned");
+});
+
+table("resets every client of a dead node in each round, however close they lie", () => {
+  const { core, judge, pass, own } = openJudge();
+  for (let port = 1; port <= MANY; port++) own(port, A);
+  judge.declareDead(A);
+  const first = pass(150_000, 1_000);
+  assert.is(first, MANY * 2, "RST and probe for each before the second round");
+  assert.is(first + pass(10_000_000, 1_000), MANY * 5 * 2);
+  assert.is(core.counters()["resets_full"], undefined, "no reset was dropped");
 });
 
 table.run();
