@@ -182,6 +182,8 @@ export class Forwarder implements Role {
 
   handleTimeout(): void {
     const now = this.#options.clock.nowUs();
+    const lateUs = this.#heartbeatUs > 0 ? now - this.#heartbeatUs : 0;
+    if (lateUs > this.#timers.heartbeatUs) this.judge.stoodStill(lateUs);
     if (this.judge.nextTimeoutUs() <= now) this.judge.handleTimeout();
     if (this.migrator.nextTimeoutUs() <= now) this.migrator.handleTimeout();
     if (this.classifier.nextTimeoutUs() <= now) this.classifier.handleTimeout();

@@ -107,10 +107,16 @@ export class Judge {
     this.ownerGone(node, false);
   }
 
-  /** Its port does not answer: with 3 heartbeats missed as well, that is death. */
+  /** Nobody listens at its port: with 3 heartbeats missed, that is death. A kernel may not say it twice. */
   handleUnreachable(node: NodeId): void {
     const peer = this.peers.get(node);
-    if (peer && this.peers.isSuspect(peer)) this.declareDead(node);
+    if (peer) peer.isClosed = true;
+  }
+
+  /** This process did nothing for so long; to be called before `handleTimeout`. */
+  stoodStill(us: number): void {
+    this.book.count("stood-still");
+    this.peers.stoodStill(us);
   }
 
   /** A message of `node`, authenticated as of boot epoch `epoch`. */

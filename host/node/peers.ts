@@ -34,6 +34,8 @@ export interface Peer {
   granted: number;
   load: number;
   heardUs: number;
+  /** Its kernel has said since it was heard last that nobody listens there. */
+  isClosed: boolean;
 }
 
 export class Peers {
@@ -57,6 +59,7 @@ export class Peers {
         granted: 0,
         load: 0,
         heardUs: 0,
+        isClosed: false,
       });
     }
   }
@@ -83,8 +86,7 @@ export class Peers {
 
   /** 3 heartbeats missed: no new connections, nothing else. */
   isSuspect(peer: Peer): boolean {
-    const silenceUs = this.clock.nowUs() - peer.heardUs;
-    return peer.id !== this.self && silenceUs > SUSPECT_HEARTBEATS * this.timers.heartbeatUs;
+    return peer.id !== this.self && this.clock.nowUs() - peer.heardUs > this.suspectUs;
   }
 
   /** May be granted a connection now. */
@@ -96,6 +98,13 @@ export class Peers {
 
   heard(peer: Peer): void {
     peer.heardUs = this.clock.nowUs();
+    peer.isClosed = false;
+  }
+
+  /** This node did nothing for so long: what others said meanwhile has not been read yet. */
+  stoodStill(us: number): void {
+    const nowUs = this.clock.nowUs();
+    for (const peer of this.peers.values()) peer.heardUs = Math.min(nowUs, peer.heardUs + us);
   }
 
   handleHeartbeat(peer: Peer, message: HeartbeatMessage): void {
@@ -115,18 +124,27 @@ export class Peers {
   nextDeathUs(): number {
     let next = Infinity;
     for (const peer of this.peers.values()) {
-      if (this.mayDie(peer)) next = Math.min(next, peer.heardUs + this.timers.deadUs);
+      if (this.mayDie(peer)) next = Math.min(next, this.deathUs(peer));
     }
     return next;
   }
 
-  /** A node whose silence has lasted T_DEAD, one at a call. */
+  /** A node that has been silent for too long, one at a call. */
   takeSilent(): Peer | undefined {
-    const limit = this.clock.nowUs() - this.timers.deadUs;
+    const nowUs = this.clock.nowUs();
     for (const peer of this.peers.values()) {
-      if (this.mayDie(peer) && peer.heardUs <= limit) return peer;
+      if (this.mayDie(peer) && this.deathUs(peer) <= nowUs) return peer;
     }
     return undefined;
+  }
+
+  /** T_DEAD of silence; 3 heartbeats of it when nobody listens at its port (DESIGN section 8). */
+  private deathUs(peer: Peer): number {
+    return peer.heardUs + (peer.isClosed ? this.suspectUs : this.timers.deadUs);
+  }
+
+  private get suspectUs(): number {
+    return SUSPECT_HEARTBEATS * this.timers.heartbeatUs;
   }
 
   private mayDie(peer: Peer): boolean {

@@ -151,8 +151,6 @@ rules(
     world.fire();
     const peer = world.judge.peers.get(B);
     assert.ok(peer && world.judge.peers.isSuspect(peer) && !peer.isDead);
-    world.judge.handleUnreachable(C);
-    assert.ok(world.judge.peers.get(C)?.isDead, "silent and unreachable is dead");
     world.beat();
     assert.not.ok(world.judge.peers.isSuspect(peer));
     assert.is(world.table.get(TUPLE)?.node, B);
@@ -161,6 +159,50 @@ rules(
     assert.ok(peer.isDead, "5 s of silence");
   },
 );
+
+rules(
+  "a closed port and 3 missed heartbeats together are death, in whichever order they come",
+  () => {
+    for (const isClosedFirst of [true, false]) {
+      const world = owned();
+      if (isClosedFirst) world.judge.handleUnreachable(B);
+      const dueUs = world.judge.nextTimeoutUs();
+      world.us += 700_000;
+      world.fire();
+      assert.not.ok(world.judge.peers.get(B)?.isDead, "its silence is short");
+      world.us += 100_000;
+      if (isClosedFirst) assert.ok(dueUs <= world.us, "nobody else need wake the judge");
+      else world.judge.handleUnreachable(B);
+      world.fire();
+      assert.ok(world.judge.peers.get(B)?.isDead);
+      assert.is(world.judge.stateOf(TUPLE), "tomb");
+      assert.not.ok(world.judge.peers.get(C)?.isDead);
+    }
+  },
+);
+
+rules("a closed port means nothing when its node is heard again", () => {
+  const world = owned();
+  world.judge.handleUnreachable(B);
+  world.beat();
+  world.us += 2_000_000;
+  world.fire();
+  assert.not.ok(world.judge.peers.get(B)?.isDead);
+});
+
+rules("a forwarder that stood still takes its own silence for nobody else's", () => {
+  const world = owned();
+  world.us += 20_000_000;
+  world.judge.stoodStill(19_800_000);
+  world.fire();
+  for (const id of [B, C]) {
+    const peer = world.judge.peers.get(id);
+    assert.ok(peer && !peer.isDead && !world.judge.peers.isSuspect(peer));
+  }
+  world.us += 5_100_000;
+  world.fire();
+  assert.ok(world.judge.peers.get(B)?.isDead, "silent after that");
+});
 
 rules(
   "R17: recovers until every node has reported or T_RECOVER is over; grants nothing before",
