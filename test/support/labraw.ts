@@ -1,6 +1,7 @@
 /**
  * A kernel TCP client for the lab that says exactly what it is told, HTTP or not. Reads RawRequest[] as one
- * JSON line from its standard input, does them one after the other, prints one RawResult a line.
+ * JSON line from its standard input, does them one after the other or all at once, prints one RawResult a
+ * line in their order.
  */
 import { createConnection, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
@@ -28,9 +29,13 @@ export interface RawResult {
   readonly ms: number;
 }
 
-/** Runs the client on a node; the requests stand in one process, in order. */
-export async function askRaw(node: LabNode, requests: readonly RawRequest[]): Promise<RawResult[]> {
-  const { stdout, stderr, status } = await node.run(process.execPath, [SELF], {
+/** Runs the client on a node; the requests stand in one process, in order or at once. */
+export async function askRaw(
+  node: LabNode,
+  requests: readonly RawRequest[],
+  how: "in order" | "at once" = "in order",
+): Promise<RawResult[]> {
+  const { stdout, stderr, status } = await node.run(process.execPath, [SELF, how], {
     input: JSON.stringify(requests) + "\n",
   });
   if (status !== 0) throw new Error(`labraw: status ${status}: ${stderr}`);
@@ -52,8 +57,10 @@ if (process.argv[1] === SELF) {
 }
 
 async function run(requests: readonly RawRequest[]): Promise<void> {
-  for (const request of requests) {
-    process.stdout.write(JSON.stringify(await ask(request)) + "\n");
+  const isAtOnce = process.argv[2] === "at once";
+  const all = isAtOnce ? requests.map((request) => ask(request)) : [];
+  for (const [at, request] of requests.entries()) {
+    process.stdout.write(JSON.stringify(await (all[at] ?? ask(request))) + "\n");
   }
 }
 

@@ -1,0 +1,95 @@
+/**
+ * The forwarder is killed in the middle of everything and started again (PROTOCOL section 7): its device and
+ * routes stay, its table comes back from its nodes, and no connection notices more than a pause. Nor when it
+ * stands still.
+ */
+import { setTimeout as wait } from "node:timers/promises";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { RULES } from "../../host/lab/scenario.ts";
+import { LabClients, describe } from "../support/labclients.ts";
+import { MIB, withService, type Family, type TestService } from "../support/labservice.ts";
+
+const restart = suite("restart");
+
+const TRANSFERS = 200;
+const IDLE = 20;
+const LIMIT_MS = 120_000;
+/** Each is steady for so long at least: the forwarder is down and back meanwhile. */
+const SECONDS = 8;
+/** Longer than a node may be silent before it is dead. */
+const STOP_MS = 6_000;
+const HOSTS = ["api.example", "two.example"];
+const GROUPS = HOSTS.flatMap((host) => [
+  { kind: "download" as const, host, count: TRANSFERS / 4 },
+  { kind: "upload" as const, host, count: TRANSFERS / 4 },
+  { kind: "idle" as const, host, count: IDLE / 2 },
+]);
+
+const ROUTED = { routes: ["host=two.example -> b2", ...RULES] };
+
+async function begin(service: TestService, family: Family): Promise<LabClients> {
+  const clients = new LabClients(service.lab.nodes.client, {
+    ...{ address: service.addressOf(family), port: 80, groups: GROUPS },
+    ...{ bytes: MIB, seconds: SECONDS },
+  });
+  await clients.steady();
+  return clients;
+}
+
+async function expectAll(clients: LabClients): Promise<void> {
+  const ends = await clients.finish(LIMIT_MS);
+  const done = ends.filter(({ how }) => how === "done");
+  assert.is(done.length, TRANSFERS + IDLE, describe(ends));
+}
+
+/** Started again at once, and after almost 2 s. */
+for (const [family, pauseMs] of [
+  [4, 0],
+  [6, 1_700],
+] as const) {
+  const name = `kill -9 of the forwarder during ${TRANSFERS} transfers over IPv${family}`;
+  restart(`${name}, back ${pauseMs} ms later: all complete`, () =>
+    withService(
+      name,
+      {},
+      async (service) => {
+        const { cluster } = service;
+        const clients = await begin(service, family);
+        cluster.forwarder.child.kill("SIGKILL");
+        await cluster.forwarder.ended;
+        await wait(pauseMs);
+        assert.equal(clients.ends, [], "all were under way");
+        await cluster.startForwarder().ready;
+        await expectAll(clients);
+        const { judge } = (await service.counters()).get("forwarder") ?? {};
+        const text = JSON.stringify(judge);
+        assert.ok((judge?.["claims-adopted"] ?? 0) >= TRANSFERS + IDLE, text);
+        assert.is(judge?.["claims-refused"], undefined, text);
+      },
+      ROUTED,
+    ),
+  );
+}
+
+restart(`SIGSTOP of the forwarder for ${STOP_MS / 1000} s: it declares nobody dead`, () =>
+  withService(
+    "SIGSTOP of the forwarder",
+    {},
+    async (service) => {
+      const { forwarder } = service.cluster;
+      const clients = await begin(service, 4);
+      forwarder.child.kill("SIGSTOP");
+      await wait(STOP_MS);
+      forwarder.child.kill("SIGCONT");
+      await expectAll(clients);
+      const { judge } = (await service.counters()).get("forwarder") ?? {};
+      const text = JSON.stringify(judge);
+      assert.is(judge?.["nodes-dead"], undefined, text);
+      assert.ok((judge?.["stood-still"] ?? 0) > 0, text);
+    },
+    ROUTED,
+  ),
+);
+
+restart.run();
