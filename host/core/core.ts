@@ -304,9 +304,8 @@ export class Core {
   }
 
   /**
-   * Looks at `limit` places of the table from `cursor` on (0 to begin) and calls back for each entry
-   * found, which must not be deleted meanwhile; false ends the walk behind it. Returns the next cursor,
-   * 0 at the end.
+   * Looks at `limit` places from `cursor` on (0 to begin) and calls back for each entry found, which must
+   * not be deleted meanwhile; false ends the walk behind it. Returns the next cursor, 0 at the end.
    */
   mapScan(cursor: number, limit: number, visit: (tuple: Tuple, info: MapInfo) => unknown): number {
     const end = cursor + limit;
@@ -320,10 +319,8 @@ export class Core {
 
   /** Calls back for every entry of the table. */
   mapEach(visit: (tuple: Tuple, info: MapInfo) => void): void {
-    let cursor = 0;
-    do {
-      cursor = this.mapScan(cursor, SCAN_STEPS, (tuple, info) => void visit(tuple, info));
-    } while (cursor !== 0);
+    const go = (tuple: Tuple, info: MapInfo): void => visit(tuple, info);
+    for (let at = this.mapScan(0, SCAN_STEPS, go); at !== 0;) at = this.mapScan(at, SCAN_STEPS, go);
   }
 
   // ---- flow records

@@ -180,7 +180,8 @@ onBothBuilds(mapping, (test, name) => {
       assert.is(core.f.mapBury!(1), 20);
       assert.is(core.f.mapBury!(1), 0, "once only");
       assert.is(core.f.mapBury!(3), 0);
-      for (const peer of [0, 100_000]) assert.is(core.f.mapBury!(peer), core.constant("Err.ARGUMENT"));
+      for (const peer of [0, 100_000])
+        assert.is(core.f.mapBury!(peer), core.constant("Err.ARGUMENT"));
       for (const [at, one] of each.entries()) {
         setTuple(core, one);
         core.f.mapGet!();
