@@ -89,7 +89,7 @@ export function consume(handle: u32, count: u32, nowUs: f64): i32 {
 export function reserve(handle: u32): i32 {
   const ptr = tcbByHandle(handle);
   const err = tcbCheck(ptr);
-  return err < 0 ? err : socket.socketReserve(ptr, SPAN);
+  return err < 0 ? err : socket.socketReserve(ptr, SPAN, <u64>clockUs());
 }
 
 /**

@@ -12,6 +12,7 @@ import { eventAdd } from "../tcp/list";
 import { migrateActivate } from "../tcp/migrate";
 import { nodesFree } from "../tcp/node";
 import { rangeAdd } from "../tcp/reassembly";
+import { shareExhausted } from "../tcp/share";
 import { timeWaitFind } from "../tcp/timewait";
 import { Flag, Tcb } from "../tcp/tcb";
 import { blobCheck } from "./check";
@@ -63,6 +64,7 @@ export function infuse(blobPtr: usize, generation: u32, now: u64): usize {
   const ranges = load<u32>(blobPtr, BlobOff.RANGE_COUNT);
   const chunks = (blobDataLen(blobPtr) >> CHUNK_SHIFT) + <u64>(ranges + CHUNKS_SPARE);
   if (chunks > <u64>chunksFree() || ranges + 1 > nodesFree()) return fail(Err.FULL);
+  if (shareExhausted()) return fail(Err.FULL); // those that are here come first
   const iss = load<u32>(blobPtr, BlobOff.ISS);
   const ptr = connectionOpen(tuplePtr, iss, State.ESTABLISHED);
   if (ptr == 0) return fail(Err.FULL);
@@ -172,17 +174,17 @@ function readData(ptr: usize, from: usize): bool {
   queueInit(rcvQueue, tcb.rcvRead);
   let at = from + <usize>(BLOB_FIXED_LEN + ranges * RANGE_SIZE);
   const unread = load<u32>(from, BlobOff.UNREAD_LEN);
-  if (queueWrite(rcvQueue, tcb.rcvRead, at, unread) != unread) return false;
+  if (queueWrite(rcvQueue, tcb.rcvRead, at, unread, u32.MAX_VALUE) != unread) return false;
   at += <usize>unread;
   const send = load<u32>(from, BlobOff.UNACKED_LEN) + load<u32>(from, BlobOff.UNSENT_LEN);
-  if (queueWrite(sndQueue, tcb.sndUna, at, send) != send) return false;
+  if (queueWrite(sndQueue, tcb.sndUna, at, send, u32.MAX_VALUE) != send) return false;
   at += <usize>send;
   for (let index: u32 = 0; index < ranges; index++) {
     const rangePtr = from + <usize>(BLOB_FIXED_LEN + index * RANGE_SIZE);
     const start = load<u32>(rangePtr);
     const end = load<u32>(rangePtr, 4);
     const len = end - start;
-    if (queueWrite(rcvQueue, start, at, len) != len) return false;
+    if (queueWrite(rcvQueue, start, at, len, u32.MAX_VALUE) != len) return false;
     if (!rangeAdd(ptr, start, end)) return false;
     at += <usize>len;
   }

@@ -6,7 +6,7 @@
 import { EventType, State } from "../report";
 import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "../wire/options";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
-import { queueDiscard } from "./buffer";
+import { queueClear, queueDiscard } from "./buffer";
 import { flightAcked, flightBegin, flightPipe, flightSacked, flightSackedNow } from "./flight";
 import { eventAdd, outAdd } from "./list";
 import {
@@ -96,8 +96,12 @@ function advance(ptr: usize, ack: u32, now: u64): void {
   tcb.persistCount = 0;
   tcb.troubleUs = 0;
   if ((tcb.flags & Flag.URGENT_OUT) != 0) urgentAcked(tcb);
-  queueDiscard(ptr + offsetof<Tcb>("sndQueueHead"), seqMin(ack, tcb.sndEnd));
-  const buffered = tcb.sndEnd - seqMin(ack, tcb.sndEnd);
+  const head = seqMin(ack, tcb.sndEnd);
+  const buffered = tcb.sndEnd - head;
+  const queuePtr = ptr + offsetof<Tcb>("sndQueueHead");
+  // The last chunk goes too, unless the application is just writing into it.
+  if (buffered == 0 && (tcb.flags & Flag.RESERVED) == 0) queueClear(queuePtr, head);
+  else queueDiscard(queuePtr, head);
   // The send buffer follows the window: twice cwnd keeps the pipe full for a round trip (Linux).
   const wanted = min<u32>(tcb.cwnd << 1, tcb.sndBufMax);
   if (tcb.sndBuf < wanted) tcb.sndBuf = wanted;

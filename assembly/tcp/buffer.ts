@@ -6,22 +6,27 @@
  *
  * A Queue is 48 bytes inside the block (tcb.ts sndQueue*, rcvQueue*):
  *
- *    0 head    u32   first position that is kept
- *    4 tail    u32   after the last position that has a chunk, or equal to head: nothing is held
- *    8 depth   u32   0: the entries name 8 data chunks (32 KiB); 1: 8 index chunks of 1,024 (32 MiB)
+ *    0 head    u32   first place that is kept
+ *    4 tail    u32   after the last place that has a chunk, or equal to head: nothing is held
+ *    8 depth   u16   0: the entries name 8 data chunks (32 KiB); 1: 8 index chunks of 1,024 (32 MiB)
+ *   10 shift   u16   position - place
  *   12 chunks  u32   chunks held, index chunks included
  *   16 entries u32 x 8
  *
- * Position p lies in chunk slot (p / 4096) mod 8 at depth 0, mod 8192 at depth 1. An entry of 0 is a gap.
+ * Place p lies in chunk slot (p / 4096) mod 8 at depth 0, mod 8192 at depth 1. An entry of 0 is a gap. A place
+ * is a position (sequence number) less `shift`, chosen anew whenever the queue is empty, so that the first
+ * byte lies at the start of a chunk and what fits a chunk takes only one.
  */
 import { seqLt, seqLe } from "../wire/seq";
 import { CHUNK_MASK, CHUNK_SHIFT, CHUNK_SIZE, chunkAt, chunkGive, chunkTake } from "./chunk";
+import { shareJoin, shareLeave } from "./share";
 
 @unmanaged
 export class Queue {
   head: u32;
   tail: u32;
-  depth: u32;
+  depth: u16;
+  shift: u16;
   chunks: u32;
   entries0: u64;
   entries1: u64;
@@ -41,59 +46,63 @@ const SHALLOW_MAX: u32 = ENTRIES << CHUNK_SHIFT;
 /** An empty queue whose first byte will have position `head`. Holds nothing before and after. */
 export function queueInit(queuePtr: usize, head: u32): void {
   memory.fill(queuePtr, 0, QUEUE_SIZE);
-  const queue = changetype<Queue>(queuePtr);
-  queue.head = head;
-  queue.tail = head;
+  begin(changetype<Queue>(queuePtr), head);
 }
 
 /** Address of the byte at `position`, 0 when its chunk is absent. Valid up to the end of the chunk. */
 export function queueAt(queuePtr: usize, position: u32): usize {
-  const entry = entryPtr(queuePtr, position);
-  if (entry == 0) return 0;
-  const chunk = load<u32>(entry);
-  return chunk == 0 ? 0 : chunkAt(chunk) + (position & CHUNK_MASK);
+  return placeAt(queuePtr, position - <u32>changetype<Queue>(queuePtr).shift);
 }
 
 /** Bytes from `position` to the end of its chunk, at most `len`: what queueAt's address is good for. */
-export function queueContiguous(position: u32, len: u32): u32 {
-  return min(len, CHUNK_SIZE - (position & CHUNK_MASK));
+export function queueContiguous(queuePtr: usize, position: u32, len: u32): u32 {
+  const place = position - <u32>changetype<Queue>(queuePtr).shift;
+  return min(len, CHUNK_SIZE - (place & CHUNK_MASK));
 }
 
 /**
  * Like queueAt, but takes the chunk when it is absent.
- * @returns 0 when the pool is empty or `position` is too far from the head
+ * @param most chunks that the queue may hold (share.ts)
+ * @returns 0 when it holds those, the pool is empty or `position` is too far from the head
  */
-export function queueMake(queuePtr: usize, position: u32): usize {
+export function queueMake(queuePtr: usize, position: u32, most: u32): usize {
   const queue = changetype<Queue>(queuePtr);
-  const distance = position - queue.head;
+  const place = position - <u32>queue.shift;
+  const distance = place - queue.head;
   if (QUEUE_BYTES_MAX <= distance) return 0;
-  if (queue.depth == 0 && SHALLOW_MAX <= distance + (queue.head & CHUNK_MASK)) {
-    if (!deepen(queuePtr)) return 0;
-  }
-  const entry = entryMake(queuePtr, position);
+  const beyond = queue.depth == 0 && SHALLOW_MAX <= distance + (queue.head & CHUNK_MASK);
+  const present: usize = beyond ? 0 : placeAt(queuePtr, place);
+  if (present != 0) return present;
+  if (most <= queue.chunks) return 0;
+  if (beyond && !deepen(queuePtr)) return 0;
+  const entry = entryMake(queuePtr, place);
   if (entry == 0) return 0;
-  let chunk = load<u32>(entry);
-  if (chunk == 0) {
-    chunk = chunkTake();
-    if (chunk == 0) return 0;
-    store<u32>(entry, chunk);
-    queue.chunks += 1;
-  }
-  const end = (position & ~CHUNK_MASK) + CHUNK_SIZE;
+  const chunk = chunkTake();
+  if (chunk == 0) return 0;
+  store<u32>(entry, chunk);
+  grow(queue, 1);
+  const end = (place & ~CHUNK_MASK) + CHUNK_SIZE;
   if (queue.tail == queue.head || seqLt(queue.tail, end)) queue.tail = end;
-  return chunkAt(chunk) + (position & CHUNK_MASK);
+  return chunkAt(chunk) + (place & CHUNK_MASK);
 }
 
 /**
  * Copies `len` bytes to `position`, taking chunks as needed.
- * @returns bytes copied: fewer than `len` when the pool ran out
+ * @param most chunks that the queue may hold (share.ts)
+ * @returns bytes copied: fewer than `len` when it holds those or the pool ran out
  */
-export function queueWrite(queuePtr: usize, position: u32, sourcePtr: usize, len: u32): u32 {
+export function queueWrite(
+  queuePtr: usize,
+  position: u32,
+  sourcePtr: usize,
+  len: u32,
+  most: u32,
+): u32 {
   let done: u32 = 0;
   while (done < len) {
-    const ptr = queueMake(queuePtr, position + done);
+    const ptr = queueMake(queuePtr, position + done, most);
     if (ptr == 0) break;
-    const part = queueContiguous(position + done, len - done);
+    const part = queueContiguous(queuePtr, position + done, len - done);
     memory.copy(ptr, sourcePtr + done, part);
     done += part;
   }
@@ -109,32 +118,33 @@ export function queueRead(queuePtr: usize, position: u32, targetPtr: usize, len:
   while (done < len) {
     const ptr = queueAt(queuePtr, position + done);
     if (ptr == 0) break;
-    const part = queueContiguous(position + done, len - done);
+    const part = queueContiguous(queuePtr, position + done, len - done);
     memory.copy(targetPtr + done, ptr, part);
     done += part;
   }
   return done;
 }
 
-/** Moves the head forward to `head` and gives back every chunk that lies wholly before it. */
+/** Moves the head forward to position `head` and gives back every chunk that lies wholly before it. */
 export function queueDiscard(queuePtr: usize, head: u32): void {
   const queue = changetype<Queue>(queuePtr);
-  if (queue.tail == queue.head || seqLe(queue.tail, head)) {
+  const place = head - <u32>queue.shift;
+  if (queue.tail == queue.head || seqLe(queue.tail, place)) {
     queueClear(queuePtr, head);
     return;
   }
   const from = queue.head;
-  queue.head = head;
+  queue.head = place;
   if (queue.depth == 1) {
-    discardDeep(queuePtr, from, head);
+    discardDeep(queuePtr, from, place);
     return;
   }
-  for (let at = from & ~CHUNK_MASK; at != (head & ~CHUNK_MASK); at += CHUNK_SIZE) {
+  for (let at = from & ~CHUNK_MASK; at != (place & ~CHUNK_MASK); at += CHUNK_SIZE) {
     giveEntry(queuePtr, entryPtr(queuePtr, at));
   }
 }
 
-/** Gives every chunk back and starts anew at `head`: for a queue that holds no valid byte. */
+/** Gives every chunk back and starts anew at position `head`: for a queue that holds no valid byte. */
 export function queueClear(queuePtr: usize, head: u32): void {
   const queue = changetype<Queue>(queuePtr);
   if (queue.tail != queue.head) {
@@ -151,18 +161,17 @@ export function queueClear(queuePtr: usize, head: u32): void {
     }
   }
   assert(queue.chunks == 0);
-  queue.depth = 0;
-  queue.head = head;
-  queue.tail = head;
+  begin(queue, head);
 }
 
 /** Gives back chunks that hold nothing but positions at and after `position`. */
 export function queueTrim(queuePtr: usize, position: u32): void {
   const queue = changetype<Queue>(queuePtr);
   if (queue.tail == queue.head) return;
-  let end = (position + CHUNK_MASK) & ~CHUNK_MASK;
+  const place = position - <u32>queue.shift;
+  let end = (place + CHUNK_MASK) & ~CHUNK_MASK;
   if (seqLe(end, queue.head)) {
-    queueClear(queuePtr, queue.head);
+    queueClear(queuePtr, queue.head + <u32>queue.shift);
     return;
   }
   if (seqLe(queue.tail, end)) return;
@@ -171,8 +180,24 @@ export function queueTrim(queuePtr: usize, position: u32): void {
   for (; end != tail; end += CHUNK_SIZE) giveEntry(queuePtr, entryPtr(queuePtr, end));
 }
 
-function entryPtr(queuePtr: usize, position: u32): usize {
-  const slot = position >>> CHUNK_SHIFT;
+/** The queue is empty: its next first byte lies at the start of a chunk. */
+function begin(queue: Queue, head: u32): void {
+  const shift = head & CHUNK_MASK;
+  queue.depth = 0;
+  queue.shift = <u16>shift;
+  queue.head = head - shift;
+  queue.tail = head - shift;
+}
+
+function placeAt(queuePtr: usize, place: u32): usize {
+  const entry = entryPtr(queuePtr, place);
+  if (entry == 0) return 0;
+  const chunk = load<u32>(entry);
+  return chunk == 0 ? 0 : chunkAt(chunk) + (place & CHUNK_MASK);
+}
+
+function entryPtr(queuePtr: usize, place: u32): usize {
+  const slot = place >>> CHUNK_SHIFT;
   if (changetype<Queue>(queuePtr).depth == 0) {
     return queuePtr + (((<usize>slot) & (ENTRIES - 1)) << 2) + offsetof<Queue>("entries0");
   }
@@ -186,16 +211,15 @@ function indexEntryPtr(queuePtr: usize, slot: u32): usize {
 }
 
 /** Like entryPtr, but takes the index chunk when it is absent; 0 when the pool is empty. */
-function entryMake(queuePtr: usize, position: u32): usize {
-  const present = entryPtr(queuePtr, position);
+function entryMake(queuePtr: usize, place: u32): usize {
+  const present = entryPtr(queuePtr, place);
   if (present != 0) return present;
   const indexChunk = chunkTake();
   if (indexChunk == 0) return 0;
   memory.fill(chunkAt(indexChunk), 0, CHUNK_SIZE);
-  store<u32>(indexEntryPtr(queuePtr, position >>> CHUNK_SHIFT), indexChunk);
-  const queue = changetype<Queue>(queuePtr);
-  queue.chunks += 1;
-  return entryPtr(queuePtr, position);
+  store<u32>(indexEntryPtr(queuePtr, place >>> CHUNK_SHIFT), indexChunk);
+  grow(changetype<Queue>(queuePtr), 1);
+  return entryPtr(queuePtr, place);
 }
 
 function giveEntry(queuePtr: usize, entry: usize): void {
@@ -206,6 +230,13 @@ function giveEntry(queuePtr: usize, entry: usize): void {
   chunkGive(chunk);
   const queue = changetype<Queue>(queuePtr);
   queue.chunks -= 1;
+  if (queue.chunks == 0) shareLeave();
+}
+
+/** The queue holds `by` chunks more. */
+function grow(queue: Queue, by: u32): void {
+  if (queue.chunks == 0) shareJoin();
+  queue.chunks += by;
 }
 
 /** Moves the chunk names of a shallow queue into index chunks. False when the pool is empty. */
@@ -232,7 +263,7 @@ function deepen(queuePtr: usize): bool {
     store<u32>(from, 0);
   }
   queue.depth = 1;
-  queue.chunks += split ? 2 : 1;
+  grow(queue, split ? 2 : 1);
   store<u32>(indexEntryPtr(queuePtr, first), low);
   if (split) store<u32>(indexEntryPtr(queuePtr, last), high);
   return true;

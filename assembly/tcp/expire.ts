@@ -4,16 +4,18 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { SoftError, State } from "../report";
+import { EventType, SoftError, State } from "../report";
 import { connectionAbort, connectionEnd, connectionTrouble } from "./connection";
-import { outAdd } from "./list";
+import { eventAdd, outAdd } from "./list";
 import { ackNow } from "./receive";
 import { recoveryTimeout, recoveryTimer } from "./recovery";
 import { RTO_US_MAX, rtoBackedOff } from "./rtt";
 import { Flag, TIMER_COUNT, Tcb, Timer, tcbByHandle } from "./tcb";
-import { timerClear, timerGet, timerSet, timersRearm } from "./timer";
+import { shareMost } from "./share";
+import { memoryAwait, timerClear, timerGet, timerSet, timersRearm } from "./timer";
 import { timeWaitExpire, timeWaitNextUs } from "./timewait";
 import { wheelNextUs, wheelPop } from "./wheel";
+import { windowStarved, windowWorthTelling } from "./window";
 
 /** Linux: tcp_retries2, tcp_syn_retries, tcp_synack_retries, retries of a connection nobody holds. */
 const RETRIES_DATA: u32 = 15;
@@ -73,7 +75,23 @@ function fire(ptr: usize, timer: u32, now: u64): void {
     case Timer.PACE:
       outAdd(ptr);
       return;
+    case Timer.MEMORY:
+      memoryAgain(ptr, now);
+      return;
   }
+}
+
+/** There may be memory now for who found none: the writer tries again, the peer hears of a window. */
+function memoryAgain(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  const held = tcb.sndQueueChunks;
+  const blocked = (tcb.flags & (Flag.WRITE_BLOCKED | Flag.LET_GO)) == Flag.WRITE_BLOCKED;
+  if (blocked && held < shareMost(held)) {
+    tcb.flags &= ~(<u32>Flag.WRITE_BLOCKED);
+    eventAdd(ptr, 1 << EventType.WRITABLE);
+  } else if (blocked) memoryAwait(ptr, now);
+  if (windowStarved(ptr)) memoryAwait(ptr, now);
+  else if (windowWorthTelling(ptr)) ackNow(ptr);
 }
 
 function retransmissionTimeout(ptr: usize, now: u64): void {

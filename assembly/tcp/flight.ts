@@ -8,8 +8,12 @@
  * transmission (flightOld .. flightNew); `newer` and `older` link whichever list it is in.
  */
 import { seqGt, seqLe, seqLt } from "../wire/seq";
-import { Mark, Node, nodeAt, nodeGive, nodeTake } from "./node";
+import { Mark, Node, nodeAt, nodeGive, nodeTake, nodesFree, nodesLimit } from "./node";
 import { Tcb } from "./tcb";
+
+/** The last sixteenth of the nodes is kept for connections with fewer than KEPT_FLIGHT segments out. */
+const KEPT_SHIFT: u32 = 4;
+const KEPT_FLIGHT: u32 = 4;
 
 /** What the ACK at hand delivered: bytes that were not known to be delivered before. */
 let delivered: u32 = 0;
@@ -98,6 +102,8 @@ export function flightSent(ptr: usize, start: u32, end: u32, now: u64): bool {
       return true;
     }
   }
+  // The last nodes are for those that have few segments out.
+  if (nodesFree() < nodesLimit() >> KEPT_SHIFT && KEPT_FLIGHT <= tcb.flightCount) return false;
   const index = nodeTake(start, end);
   if (index == 0) return false;
   const node = nodeAt(index);

@@ -22,10 +22,11 @@ import { outAdd } from "./list";
 import { cookieHash, cookiePeriod, isnOf, timestampOffsetOf } from "./secret";
 import { TUPLE, segment } from "./segment";
 import { NO_LISTENER, listenerAt, listenerFind } from "./service";
+import { shareExhausted } from "./share";
 import { Flag, Tcb } from "./tcb";
 import { Tuple } from "../layout";
 import { replySegment } from "./transmit";
-import { RCV_BUF_INITIAL, windowShiftFor } from "./window";
+import { RCV_BUF_INITIAL, windowInitial, windowShiftFor } from "./window";
 
 /** ISS of a reincarnation lies this far beyond the old SND.NXT (Linux: 65535 + 2). */
 const REINCARNATION_GAP: u32 = 65537;
@@ -61,6 +62,10 @@ export function listenArrives(now: u64): i32 {
   }
   if (!synSane()) {
     count(Counter.TCP_SYN_DROPPED);
+    return Verdict.DROPPED;
+  }
+  if (shareExhausted()) {
+    count(Counter.TCP_SYN_DROPPED); // memory is for those who are connected; the client tries again
     return Verdict.DROPPED;
   }
   if (configHalfOpenMax() <= halfOpenCount()) {
@@ -191,9 +196,8 @@ function cookieSend(now: u64): void {
   }
   const mss = announcedMss(listenerFind(TUPLE), tuple.family);
   const len = optionsWriteSyn(OPTION_BYTES, present, mss, shift, tsVal, seg.tsVal);
-  const window = min<u32>(RCV_BUF_INITIAL, 0xffff);
   const flags = TcpFlag.SYN | TcpFlag.ACK;
-  replySegment(TUPLE, cookie, seg.seq + 1, flags, window, OPTION_BYTES, len);
+  replySegment(TUPLE, cookie, seg.seq + 1, flags, windowInitial(), OPTION_BYTES, len);
   count(Counter.TCP_COOKIES_SENT);
 }
 
@@ -207,7 +211,7 @@ function cookieArrives(now: u64): i32 {
   const mssIndex = (cookie >> 24) & 7;
   const hash = cookieHash(TUPLE, irs, cookiePeriod(now) - age, mssIndex);
   if (hash != (cookie & 0xffffff)) return Verdict.UNMAPPED;
-  const ptr = connectionOpen(TUPLE, cookie, State.SYN_RECEIVED);
+  const ptr: usize = shareExhausted() ? 0 : connectionOpen(TUPLE, cookie, State.SYN_RECEIVED);
   if (ptr == 0) {
     count(Counter.TCP_COOKIES_REFUSED);
     return Verdict.DROPPED;

@@ -87,3 +87,7 @@ export function nodesUsed(): u32 {
 export function nodesFree(): u32 {
   return limit - used;
 }
+
+export function nodesLimit(): u32 {
+  return limit;
+}

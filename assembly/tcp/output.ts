@@ -21,7 +21,7 @@ import { ackSent } from "./receive";
 import { recoveryLimited, recoveryProbe, recoveryResent } from "./recovery";
 import { rtoBackedOff } from "./rtt";
 import { Flag, Tcb, Timer } from "./tcb";
-import { timerGet, timerSet } from "./timer";
+import { memoryAwait, timerGet, timerSet } from "./timer";
 import {
   replyFlush,
   transmitBytesMax,
@@ -30,7 +30,7 @@ import {
   transmitTake,
 } from "./transmit";
 import { urgentMark } from "./urgent";
-import { windowAdvertise } from "./window";
+import { windowAdvertise, windowStarved } from "./window";
 
 /** Packets that one connection may send before the next one has its turn. */
 const TURN_PACKETS: u32 = 16;
@@ -316,6 +316,7 @@ export function segmentSend(ptr: usize, segSeq: u32, len: u32, flags: u32, now: 
   const syn = (flags & TcpFlag.SYN) != 0;
   const acks = (flags & TcpFlag.ACK) != 0;
   const window = windowAdvertise(ptr, syn);
+  if (windowStarved(ptr)) memoryAwait(ptr, now);
   tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, flags, window);
   const optionsLen = syn ? synOptions(ptr, tcpPtr, now) : dataOptions(ptr, tcpPtr, now);
   if (optionsLen != 0) tcpSetOptionsLen(tcpPtr, optionsLen);

@@ -6,11 +6,26 @@
 import { Counter, countMany } from "../counters";
 import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
 import { queueTrim } from "./buffer";
-import { Node, nodeAt, nodeGive, nodeTake } from "./node";
-import { Flag, Tcb } from "./tcb";
+import { chunksFree } from "./chunk";
+import { Node, nodeAt, nodeGive, nodeTake, nodesFree, nodesLimit } from "./node";
+import { Flag, Tcb, tcbAt, tcbPeak } from "./tcb";
 
 /** Ranges of one connection: a peer that sends every second byte gets no further. */
 export const RANGES_MAX: u32 = 256;
+/** Blocks that one search for something to give up looks at. */
+const RECLAIM_STEPS: u32 = 64;
+/** A quarter of the nodes is kept for what is sent. */
+const KEPT_SHIFT: u32 = 2;
+
+/** Ranges of all connections. */
+let ranges: u32 = 0;
+/** Block at which the last search for something to give up ended. */
+let hand: u32 = 0;
+
+export function rangeReset(): void {
+  ranges = 0;
+  hand = 0;
+}
 
 /** True when [start, end) may be stored: a node is there for it, or it joins a range. */
 export function rangeRoom(ptr: usize): bool {
@@ -36,7 +51,7 @@ export function rangeAdd(ptr: usize, start: u32, end: u32): bool {
     }
     node.end = end;
   } else {
-    if (RANGES_MAX <= tcb.oooCount) return false;
+    if (RANGES_MAX <= tcb.oooCount || nodesFree() <= nodesLimit() >> KEPT_SHIFT) return false;
     index = nodeTake(start, end);
     if (index == 0) return false;
     insertAfter(tcb, index, before);
@@ -75,19 +90,42 @@ export function rangeCovering(ptr: usize, start: u32, end: u32): u32 {
   return 0;
 }
 
-/** Gives up everything out of order: the peer must send it again, which RFC 2018 section 8 allows. */
-export function rangePrune(ptr: usize): void {
+/**
+ * Gives up everything out of order: the peer must send it again, which RFC 2018 section 8 allows.
+ * @returns whether a chunk came free
+ */
+export function rangePrune(ptr: usize): bool {
   const tcb = changetype<Tcb>(ptr);
+  const before = chunksFree();
   let bytes: u64 = 0;
   while (tcb.oooHead != 0) {
     const node = nodeAt(tcb.oooHead);
     bytes += node.end - node.start;
     rangeRemove(tcb, tcb.oooHead);
   }
-  if (bytes == 0) return;
+  if (bytes == 0) return false;
   countMany(Counter.TCP_PRUNED, bytes);
   if ((tcb.flags & Flag.FIN_RECEIVED) == 0) tcb.flags &= ~(<u32>Flag.FIN_SEEN);
   queueTrim(ptr + offsetof<Tcb>("rcvQueueHead"), tcb.rcvNxt);
+  return before < chunksFree();
+}
+
+/**
+ * The pool is empty: takes what some connection holds out of order. Looks at RECLAIM_STEPS blocks at most,
+ * from where the last search ended, so that all take turns; nothing at all while nobody holds any.
+ * @returns whether a chunk came free
+ */
+export function rangeReclaim(): bool {
+  if (ranges == 0 || chunksFree() != 0) return false;
+  for (let step: u32 = 0; step < RECLAIM_STEPS; step++) {
+    hand = hand < tcbPeak() ? hand + 1 : 1;
+    const ptr = tcbAt(hand);
+    const tcb = changetype<Tcb>(ptr);
+    // A frozen connection's state is in a blob already.
+    if (tcb.handle == 0 || tcb.oooHead == 0 || (tcb.flags & Flag.FROZEN) != 0) continue;
+    if (rangePrune(ptr)) return true;
+  }
+  return false;
 }
 
 /** Gives every node back without accounting. */
@@ -141,6 +179,7 @@ function insertAfter(tcb: Tcb, index: u32, before: u32): void {
   if (before != 0) nodeAt(before).next = index;
   else tcb.oooHead = index;
   tcb.oooCount += 1;
+  ranges++;
 }
 
 function rangeRemove(tcb: Tcb, index: u32): void {
@@ -151,6 +190,7 @@ function rangeRemove(tcb: Tcb, index: u32): void {
   else tcb.oooTail = node.prev;
   recentUnlink(tcb, node);
   tcb.oooCount -= 1;
+  ranges--;
   nodeGive(index);
 }
 

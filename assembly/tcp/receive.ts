@@ -10,8 +10,9 @@ import { TcpFlag } from "../wire/tcp";
 import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
 import { queueTrim, queueWrite } from "./buffer";
 import { eventAdd, outAdd } from "./list";
-import { rangeAdd, rangeCovering, rangePrune, rangeReach } from "./reassembly";
+import { rangeAdd, rangeCovering, rangePrune, rangeReach, rangeReclaim } from "./reassembly";
 import { segment } from "./segment";
+import { shareMost, shareTight } from "./share";
 import { nodeAt } from "./node";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet, timerGet } from "./timer";
@@ -100,11 +101,11 @@ function finReached(ptr: usize): bool {
 function inOrder(ptr: usize, dataPtr: usize, len: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   const queuePtr = ptr + offsetof<Tcb>("rcvQueueHead");
-  let stored = queueWrite(queuePtr, tcb.rcvNxt, dataPtr, len);
-  if (stored < len && tcb.oooHead != 0) {
-    // What is next in order is worth more than what lies beyond a hole.
-    rangePrune(ptr);
-    stored += queueWrite(queuePtr, tcb.rcvNxt + stored, dataPtr + stored, len - stored);
+  let stored = queueWrite(queuePtr, tcb.rcvNxt, dataPtr, len, shareMost(tcb.rcvQueueChunks));
+  // What is next in order is worth more than what lies beyond a hole, here or in another connection.
+  if (stored < len && ((tcb.oooHead != 0 && rangePrune(ptr)) || rangeReclaim())) {
+    const most = shareMost(tcb.rcvQueueChunks);
+    stored += queueWrite(queuePtr, tcb.rcvNxt + stored, dataPtr + stored, len - stored, most);
   }
   if (stored < len) {
     countMany(Counter.TCP_POOL_DROPPED, len - stored);
@@ -148,7 +149,9 @@ function outOfOrder(ptr: usize, start: u32, dataPtr: usize, len: u32): void {
     return;
   }
   const queuePtr = ptr + offsetof<Tcb>("rcvQueueHead");
-  const stored = queueWrite(queuePtr, start, dataPtr, len);
+  // Nobody is owed room for what lies beyond a hole.
+  const most = shareTight() ? tcb.rcvQueueChunks : shareMost(tcb.rcvQueueChunks);
+  const stored = queueWrite(queuePtr, start, dataPtr, len, most);
   if (stored != 0 && rangeAdd(ptr, start, start + stored)) {
     if (stored < len) countMany(Counter.TCP_POOL_DROPPED, len - stored);
     return;

@@ -6,7 +6,14 @@ import { Counter, count } from "../counters";
 import { Err } from "../errors";
 import { Tuple } from "../layout";
 import { Event, EventType, Option, State } from "../report";
-import { queueAt, queueContiguous, queueDiscard, queueMake, QUEUE_BYTES_MAX } from "./buffer";
+import {
+  QUEUE_BYTES_MAX,
+  queueAt,
+  queueClear,
+  queueContiguous,
+  queueDiscard,
+  queueMake,
+} from "./buffer";
 import { BUFFER_MAX, configLinkMtu, configRcvBufMax } from "./config";
 import {
   connectionAbort,
@@ -24,8 +31,9 @@ import { announcedMss, listening, offsetNotBelow, reincarnationIss } from "./lis
 import { ackNow } from "./receive";
 import { hashTuple } from "../flow/hash";
 import { isnOf, timestampOffsetOf } from "./secret";
+import { shareExhausted, shareMost } from "./share";
 import { Flag, Tcb, Timer, tcbByHandle } from "./tcb";
-import { timerClear, timerSet } from "./timer";
+import { memoryAwait, timerClear, timerSet } from "./timer";
 import {
   timeWaitAt,
   timeWaitDone,
@@ -34,13 +42,7 @@ import {
   timeWaitReported,
 } from "./timewait";
 import { urgentConsumed, urgentSend } from "./urgent";
-import {
-  unreadBytes,
-  windowConsumed,
-  windowPressure,
-  windowShiftFor,
-  windowWorthTelling,
-} from "./window";
+import { unreadBytes, windowConsumed, windowShiftFor, windowWorthTelling } from "./window";
 
 const EPHEMERAL_FIRST: u32 = 32768;
 const EPHEMERAL_COUNT: u32 = 28232;
@@ -71,7 +73,7 @@ export function socketConnect(tuplePtr: usize, now: u64): i32 {
     offset = offsetNotBelow(offset, old.tsLastSent + 1, now);
     timeWaitForget(record);
   }
-  const ptr = connectionOpen(tuplePtr, iss, State.SYN_SENT);
+  const ptr: usize = shareExhausted() ? 0 : connectionOpen(tuplePtr, iss, State.SYN_SENT);
   if (ptr == 0) return Err.FULL;
   const tcb = changetype<Tcb>(ptr);
   tcb.tsOffset = offset;
@@ -89,8 +91,9 @@ export function socketReadable(ptr: usize, offset: u32, spanPtr: usize): i32 {
   const unread = unreadBytes(ptr);
   if (unread < offset) return Err.ARGUMENT;
   const position = tcb.rcvRead + offset;
-  const len = queueContiguous(position, unread - offset);
-  const at: usize = len == 0 ? 0 : queueAt(ptr + offsetof<Tcb>("rcvQueueHead"), position);
+  const queuePtr = ptr + offsetof<Tcb>("rcvQueueHead");
+  const len = queueContiguous(queuePtr, position, unread - offset);
+  const at: usize = len == 0 ? 0 : queueAt(queuePtr, position);
   assert(len == 0 || at != 0);
   store<u32>(spanPtr, <u32>at);
   store<u32>(spanPtr, len, 4);
@@ -102,7 +105,10 @@ export function socketConsume(ptr: usize, amount: u32, now: u64): i32 {
   const tcb = changetype<Tcb>(ptr);
   if (unreadBytes(ptr) < amount) return Err.ARGUMENT;
   tcb.rcvRead += amount;
-  queueDiscard(ptr + offsetof<Tcb>("rcvQueueHead"), tcb.rcvRead);
+  // The last chunk goes too once nothing in it is of use: an idle connection holds none.
+  const empty = unreadBytes(ptr) == 0 && tcb.oooHead == 0;
+  if (empty) queueClear(ptr + offsetof<Tcb>("rcvQueueHead"), tcb.rcvRead);
+  else queueDiscard(ptr + offsetof<Tcb>("rcvQueueHead"), tcb.rcvRead);
   if ((tcb.flags & Flag.URGENT_IN) != 0) urgentConsumed(tcb);
   if ((tcb.flags & (Flag.DETACHED | Flag.FIN_RECEIVED)) != 0) return Err.OK;
   windowConsumed(ptr, now);
@@ -111,18 +117,24 @@ export function socketConsume(ptr: usize, amount: u32, now: u64): i32 {
 }
 
 /** Span of free send buffer, in one piece; 0: full, and WRITABLE will follow. */
-export function socketReserve(ptr: usize, spanPtr: usize): i32 {
+export function socketReserve(ptr: usize, spanPtr: usize, now: u64): i32 {
   const tcb = changetype<Tcb>(ptr);
   if (!mayWrite(tcb)) return Err.TCP_STATE;
   const used = tcb.sndEnd - (tcb.sndUna == tcb.iss ? tcb.iss + 1 : tcb.sndUna);
   const space = used < tcb.sndBuf ? tcb.sndBuf - used : 0;
-  const starved = windowPressure() && used != 0;
-  const len = starved ? 0 : queueContiguous(tcb.sndEnd, space);
-  const at: usize = len == 0 ? 0 : queueMake(ptr + offsetof<Tcb>("sndQueueHead"), tcb.sndEnd);
+  const queuePtr = ptr + offsetof<Tcb>("sndQueueHead");
+  const len = queueContiguous(queuePtr, tcb.sndEnd, space);
+  const most = shareMost(tcb.sndQueueChunks);
+  const at: usize = len == 0 ? 0 : queueMake(queuePtr, tcb.sndEnd, most);
   store<u32>(spanPtr, <u32>at);
   store<u32>(spanPtr, at == 0 ? 0 : len, 4);
-  if (at != 0) return <i32>len;
+  if (at != 0) {
+    tcb.flags |= Flag.RESERVED;
+    return <i32>len;
+  }
   tcb.flags |= Flag.WRITE_BLOCKED;
+  // No ACK will make room for a queue that is empty: memory must come from elsewhere.
+  if (used == 0) memoryAwait(ptr, now);
   return 0;
 }
 
@@ -134,9 +146,10 @@ export function socketCommit(ptr: usize, amount: u32): i32 {
   const queuePtr = ptr + offsetof<Tcb>("sndQueueHead");
   const used = tcb.sndEnd - (tcb.sndUna == tcb.iss ? tcb.iss + 1 : tcb.sndUna);
   const reserved =
-    queueAt(queuePtr, tcb.sndEnd) != 0 && amount == queueContiguous(tcb.sndEnd, amount);
+    queueAt(queuePtr, tcb.sndEnd) != 0 && amount == queueContiguous(queuePtr, tcb.sndEnd, amount);
   if (!reserved || tcb.sndBuf < used + amount) return Err.ARGUMENT;
   tcb.sndEnd += amount;
+  tcb.flags &= ~(<u32>Flag.RESERVED);
   outAdd(ptr);
   return Err.OK;
 }

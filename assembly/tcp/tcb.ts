@@ -131,7 +131,8 @@ export class Tcb {
   // ---- buffers; Queue of buffer.ts, twice
   sndQueueHead: u32;
   sndQueueTail: u32;
-  sndQueueDepth: u32;
+  sndQueueDepth: u16;
+  sndQueueShift: u16;
   sndQueueChunks: u32;
   sndQueue0: u64;
   sndQueue1: u64;
@@ -139,7 +140,8 @@ export class Tcb {
   sndQueue3: u64;
   rcvQueueHead: u32;
   rcvQueueTail: u32;
-  rcvQueueDepth: u32;
+  rcvQueueDepth: u16;
+  rcvQueueShift: u16;
   rcvQueueChunks: u32;
   rcvQueue0: u64;
   rcvQueue1: u64;
@@ -397,6 +399,8 @@ export enum Flag {
   FORCE_ONE = 1 << 29,
   /** Removed from the demultiplexing table: only the application's view is left. */
   DETACHED = 1 << 30,
+  /** reserve() gave a span away that was not committed yet: its chunk stays. */
+  RESERVED = 1 << 31,
 }
 export const MIGRATED_FLAGS: u32 = 0x3fff;
 
@@ -416,8 +420,8 @@ export enum Timer {
   LINGER = 5,
   /** Pacing. */
   PACE = 6,
-  /** Not used. */
-  SPARE = 7,
+  /** Looks again for memory that there was none of: share.ts. */
+  MEMORY = 7,
 }
 export const TIMER_COUNT: u32 = 8;
 
@@ -453,6 +457,11 @@ export function tcbCount(): u32 {
 
 export function tcbLimit(): u32 {
   return poolSize;
+}
+
+/** Largest index of a block that was ever used. */
+export function tcbPeak(): u32 {
+  return poolFresh - 1;
 }
 
 /** Address of block `index` (1 .. limit). */

@@ -2,8 +2,11 @@
  * Deadlines of one connection: a small table in the block, the earliest of which the wheel watches. Knows
  * when; must not know what a timer does.
  */
-import { Flag, TIMER_COUNT, Tcb } from "./tcb";
+import { Flag, TIMER_COUNT, Tcb, Timer } from "./tcb";
 import { wheelArm, wheelDisarm } from "./wheel";
+
+/** How soon a connection looks again for memory that there was none of. */
+const MEMORY_US: u64 = 50_000;
 
 /** Sets a deadline, replacing an earlier setting of the same timer. */
 export function timerSet(ptr: usize, timer: u32, whenUs: u64): void {
@@ -13,6 +16,11 @@ export function timerSet(ptr: usize, timer: u32, whenUs: u64): void {
 
 export function timerClear(ptr: usize, timer: u32): void {
   store<u64>(ptr + ((<usize>timer) << 3), 0, offsetof<Tcb>("timer0"));
+}
+
+/** Lets the connection look again for memory, soon. */
+export function memoryAwait(ptr: usize, now: u64): void {
+  if (timerGet(ptr, Timer.MEMORY) == 0) timerSet(ptr, Timer.MEMORY, now + MEMORY_US);
 }
 
 /** Deadline of one timer, 0: not set. */

@@ -8,6 +8,9 @@ import { pattern } from "./pair.ts";
 
 const buffer = suite("buffer");
 
+/** No bound on what a queue may hold. */
+const ANY = 0xffffffff;
+
 const step = fc.oneof(
   fc.record({
     kind: fc.constant("write"),
@@ -39,7 +42,7 @@ onBothBuilds(buffer, (test) => {
           if (kind === "write") {
             // What lies at a position never changes, as in a stream.
             core.write(data, pattern(len, head + at));
-            const wrote = core.f.queueWrite!(queue, position(head + at), data, len);
+            const wrote = core.f.queueWrite!(queue, position(head + at), data, len, ANY);
             for (let i = 0; i < wrote; i += 97) model.set(head + at + i, core.bytes[data + i]!);
             assert.ok(wrote <= len);
           } else if (kind === "discard") {
@@ -72,8 +75,8 @@ onBothBuilds(buffer, (test) => {
     assert.is(initCore(core, { bufferBytes: 8 * 4096 }), 0);
     const queue = core.scratch(65536);
     core.f.queueInit!(queue, 100);
-    assert.is(core.f.queueMake!(queue, 100 + core.constant("QUEUE_BYTES_MAX")), 0);
-    const wrote = core.f.queueWrite!(queue, 100, queue + 4096, 60_000);
+    assert.is(core.f.queueMake!(queue, 100 + core.constant("QUEUE_BYTES_MAX"), ANY), 0);
+    const wrote = core.f.queueWrite!(queue, 100, queue + 4096, 60_000, ANY);
     assert.ok(wrote > 0 && wrote < 60_000);
     assert.is(core.f.chunksFree!(), 0);
     core.f.queueClear!(queue, 0);
