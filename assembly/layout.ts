@@ -294,7 +294,7 @@ let top: u64 = 0;
 
 /** Where the next region starts, after rounding up; 0 before `layoutBegin`. */
 export function layoutTop(): usize {
-  return top;
+  return <usize>top;
 }
 
 export function layoutBegin(): void {

@@ -137,6 +137,8 @@ export {
 } from "./tcp/buffer";
 export { layoutBegin, layoutEnd, reserve as layoutReserve } from "./layout";
 export { nodesUsed } from "./tcp/node";
+export { wheelMoves } from "./tcp/wheel";
+export { layoutTop } from "./layout";
 
 // blob
 export { BlobOff, BlobFlag, BLOB_FIXED_LEN, MAPPING_LEN, blobSum, headerSum } from "./blob/format";

@@ -23,12 +23,20 @@ let slotsPtr: usize = 0;
 let mapsPtr: usize = 0;
 /** Every tick before this one was expired. */
 let tick: u64 = 0;
+/** Blocks put into a slot so far: what the wheel's work amounts to. */
+let moves: u64 = 0;
 
 /** Between layoutBegin and layoutEnd. */
 export function wheelReserve(now: u64): void {
   slotsPtr = reserve(LEVELS * SLOTS * 4);
   mapsPtr = reserve(LEVELS * 8);
   tick = now >> TICK_SHIFT;
+  moves = 0;
+}
+
+/** Blocks put into a slot so far, for whoever counts the work. */
+export function wheelMoves(): u64 {
+  return moves;
 }
 
 /** Makes the wheel look at the block at `whenUs` at the latest; an earlier date that is set stays. */
@@ -136,6 +144,7 @@ function insert(ptr: usize, whenTick: u64): void {
   const head = load<u32>(headPtr);
   const index = tcbIndex(ptr);
   const tcb = changetype<Tcb>(ptr);
+  moves++;
   tcb.wheelSlot = slot + 1;
   tcb.wheelPrev = 0;
   tcb.wheelNext = head;
