@@ -19,6 +19,7 @@ const FUNCTIONS = [
   "nextTimeoutUs",
   "handleTimeout",
   "pollEvent",
+  "connect",
   "readable",
   "readableLength",
   "unacknowledgedLength",

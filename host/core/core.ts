@@ -16,6 +16,13 @@ import {
   type MapInfo,
 } from "./structures.ts";
 import type { Tuple } from "./tuple.ts";
+import {
+  RECORD_STATES,
+  type FlowRecord,
+  type MapAction,
+  type Mode,
+  type RecordState,
+} from "./words.ts";
 
 /** Bytes inside linear memory: valid until the next call into the core. */
 export interface Span {
@@ -24,6 +31,7 @@ export interface Span {
 }
 
 export type { CoreParameters } from "./parameters.ts";
+export type { FlowRecord, MapAction, Mode, RecordState } from "./words.ts";
 export type {
   ClientNumbers,
   CoreEvent,
@@ -32,27 +40,6 @@ export type {
   CoreMapping,
   MapInfo,
 } from "./structures.ts";
-
-export type RecordState = "none" | "active" | "frozen" | "moved" | "closed" | "poisoned";
-const RECORD_STATES: readonly RecordState[] = [
-  "none",
-  "active",
-  "frozen",
-  "moved",
-  "closed",
-  "poisoned",
-];
-
-export interface FlowRecord {
-  readonly peer: number;
-  readonly flow: number;
-  readonly state: RecordState;
-  /** Undefined when the record does not know it. */
-  readonly tuple: Tuple | undefined;
-}
-
-export type MapAction = "forward" | "local" | "tomb";
-export type Mode = "rst-unknown" | "recovering" | "host-unknown";
 
 const NO_ADDRESS = new Uint8Array(16);
 
@@ -157,6 +144,15 @@ export class Core {
   }
 
   // ---- sockets
+
+  /**
+   * Active open; the tuple's local end is this side, its port 0 takes an ephemeral one. "connected" or
+   * "closed" follows. @throws BatonError EXISTS, FULL, ARGUMENT
+   */
+  connect(tuple: Tuple, nowUs: number): number {
+    this.#structures.writeTuple(tuple);
+    return this.#check("connect", this.#abi.connect(nowUs));
+  }
 
   /** Received bytes from `offset` unread ones on, as far as they lie together; len 0: no more. */
   readable(handle: number, offset: number): Span {
