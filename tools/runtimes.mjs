@@ -1,6 +1,6 @@
 /**
- * Installs the runtimes that the core is tested in and that npm or Debian have: Deno and Bun to build/runtimes,
- * wabt, gcc and Chromium by apt-get where this process may. What cannot be had is said and skipped: the tests
+ * Installs the runtimes that the core is tested in and that npm or Debian have: Deno and Bun to build/runtimes, with
+ * the tools that judge the package; wabt, gcc and Chromium by apt-get where this process may. What cannot be had is said and skipped: the tests
  * name it again.
  */
 import { spawnSync } from "node:child_process";
@@ -15,6 +15,8 @@ const PACKAGES = {
   x64: ["@deno/linux-x64-glibc@2.9.6", "@oven/bun-linux-x64-baseline@1.4.5"],
   arm64: ["@deno/linux-arm64-glibc@2.9.6", "@oven/bun-linux-aarch64@1.4.5"],
 };
+/** What judges the package; no dependencies of the project, for only these tests use them. */
+const JUDGES = ["publint@0.3.25", "@arethetypeswrong/cli@0.18.5", "esbuild-wasm@0.28.2"];
 const PROGRAMS = [
   ["wasm2c", "wabt"],
   ["gcc", "gcc"],
@@ -27,12 +29,15 @@ fromNpm();
 fromDebian();
 
 function fromNpm() {
-  const packages = process.platform === "linux" ? PACKAGES[process.arch] : undefined;
-  if (!packages)
-    return say(`Deno and Bun are not installed on ${process.platform} ${process.arch}`);
+  const runtimes = (process.platform === "linux" ? PACKAGES[process.arch] : undefined) ?? [];
+  if (runtimes.length === 0) say(`Deno and Bun: not for ${process.platform} ${process.arch}`);
   mkdirSync(FOLDER, { recursive: true });
   const flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  run("npm", ["install", "--prefix", FOLDER, ...flags, ...packages], "Deno and Bun");
+  run(
+    "npm",
+    ["install", "--prefix", FOLDER, ...flags, ...runtimes, ...JUDGES],
+    "Deno, Bun, publint, attw, esbuild",
+  );
 }
 
 function fromDebian() {
