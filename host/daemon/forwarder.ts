@@ -13,7 +13,8 @@ import { handoffReport, rejectReport } from "./report.ts";
 const SIZES: CoreSizes = {
   connectionsMax: 65_536,
   timeWaitMax: 65_536,
-  halfOpenMax: 16_384,
+  /** Beyond these a SYN is answered by a cookie: a flood takes 3 MiB and no more. */
+  halfOpenMax: 4096,
   mappings4Max: 1 << 20,
   mappings6Max: 1 << 18,
   recordsMax: 4096,
