@@ -2,6 +2,9 @@
 import { hashPair } from "./flow/hash";
 import { tableRemove } from "./flow/table";
 import { ingress } from "./encap/ingress";
+import { rxDescriptor, txDescriptor } from "./batch";
+import { handlePackets, pollTransmit } from "./index";
+import { DESCRIPTOR_SIZE, Descriptor } from "./layout";
 
 export * from "./index";
 
@@ -119,6 +122,26 @@ export function handlePacketsSingly(count: u32, nowUs: f64): i32 {
   for (let index: u32 = 0; index < count; index++) left += ingress(index, index + 1, nowUs);
   return left;
 }
+
+/**
+ * Gives what the core wants to send back to it, from the slots it lies in: a wire without a copy, for both ends
+ * of a connection in one core. Returns how many packets went round.
+ */
+export function loopback(nowUs: f64): i32 {
+  const count = pollTransmit(nowUs);
+  for (let index = 0; index < count; index++) {
+    const rx = rxDescriptor(index);
+    const own = changetype<Descriptor>(rx).ptr;
+    memory.copy(rx, txDescriptor(index), DESCRIPTOR_SIZE);
+    store<u32>(OWN_SLOTS + ((<usize>index) << 2), own);
+  }
+  handlePackets(count, nowUs);
+  for (let index = 0; index < count; index++) {
+    changetype<Descriptor>(rxDescriptor(index)).ptr = load<u32>(OWN_SLOTS + ((<usize>index) << 2));
+  }
+  return count;
+}
+const OWN_SLOTS: usize = memory.data(256, 4);
 
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";

@@ -56,13 +56,16 @@ const PEER_MASK: u32 = 0x1fff;
 const TIMESTAMPS_BIT: u32 = 0x2000;
 const ACTION_SHIFT: u32 = 14;
 
+/** Empty slots of a small table, so that a search always ends. */
+const SLACK_MIN: u32 = 8;
+
 export const TABLE4: usize = memory.data(24, 8);
 export const TABLE6: usize = memory.data(24, 8);
 
 /** Between layoutBegin and layoutEnd. */
 export function mappingReserve(max4: u32, max6: u32): void {
-  tableReserve(TABLE4, ENTRY4_SIZE, max4, max4 + (max4 >> 1) + 8);
-  tableReserve(TABLE6, ENTRY6_SIZE, max6, max6 + (max6 << 1) / 3 + 8);
+  tableReserve(TABLE4, ENTRY4_SIZE, max4, max4 + max<u32>(max4 >> 1, SLACK_MIN));
+  tableReserve(TABLE6, ENTRY6_SIZE, max6, max6 + max<u32>((max6 << 1) / 3, SLACK_MIN));
 }
 
 /** Where to look for an IPv4 connection; `remote` is the address's bytes as one word. */

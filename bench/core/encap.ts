@@ -1,16 +1,14 @@
 /**
- * Speed of the forwarder's and the node's packet path in the core alone, no I/O: packets of random flows out
- * of many, every check of the product in place. Prints million packets a second of handlePackets; filling
- * the slots is not timed. Trust ratios within one run, not absolute figures.
- *
- *   node build/bench/core/encap.js [--flows 1000000] [--rounds 5] [--json]
+ * The forwarder's and the node's packet path: packets of random flows out of very many, every check of the
+ * product in place. Filling the slots is not timed.
  */
 import koffi from "koffi";
 import { type TestCore, openCore } from "../../test/support/core.ts";
 import { fill, initCore, setTuple, withAddress } from "../../test/support/batch.ts";
 import { ACK, buildTcp, option } from "../../test/support/packet.ts";
+import { median } from "./wire.ts";
 
-const PACKETS = 1 << 16;
+export const PACKETS = 1 << 16;
 const IMAGE = 128;
 const MADV_HUGEPAGE = 14;
 const FLOW_BASE = 0x00010001;
@@ -18,64 +16,32 @@ const OWN = { 4: "10.9.0.1", 6: "fd09::1" };
 const PEER = { 4: "10.9.0.2", 6: "fd09::2" };
 const VIP = { 4: "10.0.0.100", 6: "fd00::100" };
 
-interface Case {
-  name: string;
-  family: 4 | 6;
-  /** encapsulate at a forwarder, or recognise and give back at a node whose flow has moved. */
-  decapsulate: boolean;
-  call: "handlePackets" | "handlePacketsSingly";
+export interface EncapOptions {
+  readonly family: 4 | 6;
+  /** Encapsulate at a forwarder, or recognise and give back at a node whose flow has moved. */
+  readonly decapsulate: boolean;
+  readonly flows: number;
+  /** Ask for huge pages, where the system gives them on request. */
+  readonly huge: boolean;
 }
 
-const CASES: Case[] = (
-  [
-    ["encapsulate", 4, false],
-    ["decapsulate", 4, true],
-    ["encapsulate IPv6", 6, false],
-    ["decapsulate IPv6", 6, true],
-  ] as const
-).flatMap(([name, family, decapsulate]) => [
-  { name: `${name}, batched`, family, decapsulate, call: "handlePackets" },
-  { name: `${name}, one by one`, family, decapsulate, call: "handlePacketsSingly" },
-]);
-
-const flows = flag("--flows", 1_000_000);
-const rounds = flag("--rounds", 5);
-main();
-
-function main(): void {
-  const results = new Map<string, number>();
-  for (const family of [4, 6] as const) {
-    for (const decapsulate of [false, true]) {
-      const core = prepare(family, decapsulate);
-      const images = makeImages(family, decapsulate);
-      const cases = CASES.filter((c) => c.family === family && c.decapsulate === decapsulate);
-      const times = new Map(cases.map((c) => [c.name, [] as number[]]));
-      for (let round = 0; round < rounds; round++) {
-        for (const c of cases) times.get(c.name)!.push(measure(core, images, c.call));
-      }
-      for (const [name, list] of times) results.set(name, median(list));
-    }
-  }
-  if (process.argv.includes("--json")) {
-    process.stdout.write(
-      JSON.stringify({ flows, nsPerPacket: Object.fromEntries(results) }) + "\n",
-    );
-    return;
-  }
-  process.stdout.write(`${flows} flows, random access, median of ${rounds} rounds\n`);
-  for (const [name, ns] of results) {
-    const mpps = (1000 / ns).toFixed(1).padStart(6);
-    process.stdout.write(`${name.padEnd(30)} ${ns.toFixed(1).padStart(7)} ns ${mpps} Mpps\n`);
-  }
+export interface EncapResult {
+  /** Nanoseconds a packet. */
+  readonly batched: number;
+  readonly singly: number;
 }
 
-function flag(name: string, otherwise: number): number {
-  const index = process.argv.indexOf(name);
-  return index < 0 ? otherwise : Number(process.argv[index + 1]);
-}
-
-function median(list: number[]): number {
-  return [...list].sort((a, b) => a - b)[list.length >> 1]!;
+/** Measures the same packets in batches and one by one. */
+export function encapsulation(options: EncapOptions, rounds: number): EncapResult {
+  const core = prepare(options);
+  const images = makeImages(options);
+  const batched: number[] = [];
+  const singly: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    batched.push(measure(core, images, "handlePackets"));
+    singly.push(measure(core, images, "handlePacketsSingly"));
+  }
+  return { batched: median(batched), singly: median(singly) };
 }
 
 /** Client `index`: addresses and ports scattered like a hash's, different for every index. */
@@ -95,7 +61,7 @@ function clientAddress(index: number, family: 4 | 6): Uint8Array {
   return bytes;
 }
 
-function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
+function prepare({ family, decapsulate, flows, huge }: EncapOptions): TestCore {
   const core = openCore("release");
   const initialised = initCore(core, {
     mappings4Max: family === 4 && !decapsulate ? flows : 1,
@@ -104,7 +70,7 @@ function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
     slotBytes: 2048,
   });
   if (initialised !== 0) throw new Error(`init returned ${initialised}`);
-  if (process.argv.includes("--huge")) adviseHuge(core.bytes);
+  if (huge) adviseHuge(core.bytes);
   withAddress(core, OWN[family], core.f.tunnelSet!);
   withAddress(core, PEER[family], (f, ptr) => core.f.peerSet!(1, f, ptr));
   withAddress(core, VIP[family], (f, ptr) => core.f.serviceAdd!(f, ptr, 80, 0, 0));
@@ -125,7 +91,7 @@ function prepare(family: 4 | 6, decapsulate: boolean): TestCore {
   return core;
 }
 
-/** madvise(MADV_HUGEPAGE) on linear memory: what the daemon does where it can. */
+/** madvise(MADV_HUGEPAGE) on linear memory. */
 function adviseHuge(memory: Uint8Array): void {
   const libc = koffi.load("libc.so.6");
   const madvise = libc.func("int madvise(uintptr_t addr, size_t length, int advice)");
@@ -139,7 +105,7 @@ function flowOf(index: number): number {
 }
 
 /** Packets of random flows, one image each. */
-function makeImages(family: 4 | 6, decapsulate: boolean): Uint8Array[] {
+export function makeImages({ family, decapsulate, flows }: EncapOptions): Uint8Array[] {
   let state = 12345;
   return Array.from({ length: PACKETS }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -161,7 +127,11 @@ function makeImages(family: 4 | 6, decapsulate: boolean): Uint8Array[] {
 }
 
 /** Nanoseconds a packet: the median over batches, which other load on the machine moves least. */
-function measure(core: TestCore, images: Uint8Array[], call: Case["call"]): number {
+function measure(
+  core: TestCore,
+  images: readonly Uint8Array[],
+  call: "handlePackets" | "handlePacketsSingly",
+): number {
   const size = core.constant("BATCH_MAX");
   const handle = core.f[call]!;
   const ptr = core.constant("DescriptorOff.PTR");

@@ -15,8 +15,10 @@ const CSUM_VERIFIED = 2;
 
 interface Template {
   readonly bytes: Uint8Array;
-  /** Sum of the IP header's words but for source address and checksum. */
+  /** Sum of the IP header's words but for source address, length and checksum. */
   readonly sum: number;
+  /** Sum of TCP's words and pseudo header but for source address, port, numbers and payload. */
+  readonly tcpSum: number;
 }
 
 /** One client's variables, by its number. */
@@ -90,9 +92,20 @@ export class Clients {
     while (f.pollEvent!() === 1);
   }
 
-  /** Fills the rx batch with SYNs of the clients from `first` on, without giving them to the core. */
+  /** Fills the rx batch with SYNs of the clients from `first` on, checksums and all, for the caller to hand over. */
   fillSyns(first: number): void {
-    for (let at = 0; at < this.#batch; at++) this.#put(at, this.#syn, first + at, SYN, 0);
+    const { view } = this.core;
+    for (let at = 0; at < this.#batch; at++) {
+      const index = first + at;
+      this.#put(at, this.#syn, index, SYN, 0);
+      const descriptor = this.#rx + at * this.#size;
+      const source = sourceWord(index);
+      const seq = this.seq[index]!;
+      const words = (source >>> 16) + (source & 0xffff) + (seq >>> 16) + (seq & 0xffff);
+      const packet = view.getUint32(descriptor, true);
+      view.setUint16(packet + 36, complement(this.#syn.tcpSum + words + port(index)));
+      view.setUint16(descriptor + 8, 0, true);
+    }
   }
 
   /** Sets the tuple of a client's connection. */
@@ -154,10 +167,8 @@ export class Clients {
     const source = sourceWord(index);
     view.setUint32(packet + 12, source);
     view.setUint16(packet + 2, length);
-    let sum = from.sum + length + (source >>> 16) + (source & 0xffff);
-    sum = (sum & 0xffff) + (sum >>> 16);
-    sum = (sum & 0xffff) + (sum >>> 16);
-    view.setUint16(packet + 10, ~sum & 0xffff);
+    const sum = from.sum + length + (source >>> 16) + (source & 0xffff);
+    view.setUint16(packet + 10, complement(sum));
     view.setUint16(packet + 20, port(index));
     view.setUint32(packet + 24, this.seq[index]!);
     view.setUint32(packet + 28, flags === SYN ? 0 : this.ack[index]!);
@@ -184,7 +195,14 @@ function template(flags: number, options: Uint8Array): Template {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   let sum = 0;
   for (const at of [0, 4, 6, 8, 16, 18]) sum += view.getUint16(at);
-  return { bytes, sum };
+  return { bytes, sum, tcpSum: (~view.getUint16(36) & 0xffff) - 1 };
+}
+
+/** The ones' complement sum's complement, in 16 bits. */
+function complement(sum: number): number {
+  let rest = (sum & 0xffff) + (sum >>> 16);
+  rest = (rest & 0xffff) + (rest >>> 16);
+  return ~rest & 0xffff;
 }
 
 function sourceWord(index: number): number {

@@ -1,0 +1,136 @@
+/**
+ * Speed of the core alone, no I/O, in one process and thread:
+ *
+ *   npm run bench:core [-- --json] [-- --only PART] [-- --rounds 5] [-- --huge]
+ *
+ * Every check of the product is in place. Trust ratios within one run more than absolute figures. With --huge the
+ * tables get huge pages where the system gives them on request; no daemon asks for them.
+ */
+import { type EncapResult, encapsulation } from "./encap.ts";
+import { bytesPerIdleConnection, bytesPerMapping, tickRatio } from "./memory.ts";
+import { forwardInC } from "./peer.ts";
+import { bulkGbit, connectionsPerSecond, handoffUs, synMpps } from "./stack.ts";
+
+interface Row {
+  readonly key: string;
+  /** A text: why there is no figure. */
+  readonly value: number | string;
+  readonly goal: { readonly least?: number; readonly most?: number } | undefined;
+  readonly meaning: string;
+}
+
+const MILLION = 1_000_000;
+const rounds = Number(option("--rounds") ?? 5);
+const only = option("--only");
+const huge = process.argv.includes("--huge");
+const isJson = process.argv.includes("--json");
+const rows: Row[] = [];
+
+main();
+
+function main(): void {
+  part("encap", packets);
+  part("handoff", handoff);
+  part("bulk", bulk);
+  part("connections", connections);
+  part("memory", memory);
+  part("syn", () =>
+    row("syn.mpps", synMpps(rounds), { least: 5 }, "million SYNs/s answered by SYN cookies"),
+  );
+  if (isJson) {
+    const entries = rows.map(({ key, value }) => [key, value] as const);
+    process.stdout.write(JSON.stringify(Object.fromEntries(entries)) + "\n");
+  }
+}
+
+function packets(): void {
+  const at = (flows: number, family: 4 | 6, decapsulate: boolean): EncapResult =>
+    encapsulation({ flows, family, decapsulate, huge }, rounds);
+  const mpps = (key: string, { batched }: EncapResult, least: number, meaning: string): void =>
+    row(key, 1000 / batched, { least }, `million packets/s, ${meaning}, random access`);
+  const v4 = at(MILLION, 4, false);
+  mpps("encapsulate.mpps", v4, 15, "1 M IPv4 flows");
+  row("encapsulate.singlyNs", v4.singly, undefined, "ns a packet without batching");
+  const c = forwardInC({ flows: MILLION, family: 4, decapsulate: false, huge }, rounds);
+  const ratio = (key: "singly" | "batched"): number | string =>
+    typeof c === "string" ? c : c[key] / v4.batched;
+  row("encapsulate.vsC", ratio("singly"), { least: 1.5 }, "speed over that of C, one by one");
+  row("encapsulate.vsCBatched", ratio("batched"), undefined, "the same, C in the same batches");
+  mpps("encapsulate.mpps4M", at(4 * MILLION, 4, false), 14, "4 M IPv4 flows");
+  mpps("encapsulate.mpps6", at(MILLION, 6, false), 10, "1 M IPv6 flows");
+  mpps("decapsulate.mpps", at(MILLION, 4, true), 15, "1 M IPv4 flows");
+  mpps("decapsulate.mpps6", at(MILLION, 6, true), 10, "1 M IPv6 flows");
+}
+
+function handoff(): void {
+  const us = handoffUs(rounds, 20_000);
+  row("handoff.us", us, { most: 1 }, "us for one connection with 1 KiB: compile, verify, infuse");
+  row("handoff.perSecond", MILLION / us, undefined, "the same, in a second");
+}
+
+function bulk(): void {
+  const small = bulkGbit(1500, rounds, 200 << 20);
+  row(
+    "bulk.gbit.mss1460",
+    small,
+    { least: 12 },
+    "Gbit/s over one connection, both ends, MTU 1,500",
+  );
+  const large = bulkGbit(65_535, rounds, 800 << 20);
+  row("bulk.gbit.gso64k", large, { least: 40 }, "the same in segments of 64 KiB");
+}
+
+function connections(): void {
+  const alone = connectionsPerSecond(0, rounds, 50_000);
+  const meaning = "handshakes, 64 bytes there and back, closed, both ends, in a second";
+  row("connections.perSecond", alone, { least: 300_000 }, meaning);
+  const crowded = connectionsPerSecond(10_000, rounds, 50_000);
+  const least = Math.round(alone * 0.85);
+  row("connections.perSecondAt10k", crowded, { least }, "the same beside 10,000 others");
+}
+
+function memory(): void {
+  row("memory.bytesPerMapping", bytesPerMapping(4, MILLION), { most: 48 }, "IPv4, empty slots too");
+  row("memory.bytesPerMapping6", bytesPerMapping(6, MILLION), { most: 80 }, "IPv6, likewise");
+  const idle = bytesPerIdleConnection(100_000);
+  row("memory.bytesPerIdleConnection", idle, { most: 1024 }, "without buffered data, tables too");
+  const ratio = (keepAlive: boolean): number => tickRatio(1000, 100_000, keepAlive, 41);
+  row("idle.tickRatio", ratio(false), { most: 1.5 }, "a tick at 100,000 idle over one at 1,000");
+  row("idle.tickRatioKeepAlive", ratio(true), { most: 1.5 }, "the same, keep-alives armed");
+}
+
+function part(name: string, run: () => void): void {
+  if (only === undefined || only === name) run();
+}
+
+function row(key: string, value: number | string, goal: Row["goal"], meaning: string): void {
+  rows.push({ key, value, goal, meaning });
+  if (isJson) return;
+  const { least, most } = goal ?? {};
+  const wanted = least !== undefined ? `>= ${least}` : most !== undefined ? `<= ${most}` : "";
+  const shown = typeof value === "string" ? "skipped" : format(value);
+  const text = typeof value === "string" ? `${meaning} (${value})` : meaning;
+  const columns = [
+    key.padEnd(30),
+    shown.padStart(9),
+    wanted.padStart(12),
+    met(value, goal).padEnd(7),
+  ];
+  process.stdout.write(`${columns.join("  ")}${text}\n`);
+}
+
+function met(value: number | string, goal: Row["goal"]): string {
+  if (typeof value === "string" || goal === undefined) return "";
+  const isMet = value >= (goal.least ?? -Infinity) && value <= (goal.most ?? Infinity);
+  return isMet ? "met" : "MISSED";
+}
+
+function format(value: number): string {
+  if (value >= 1000) return String(Math.round(value));
+  return value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
+}
+
+function option(name: string): string | undefined {
+  const index = process.argv.indexOf(name);
+  return index < 0 ? undefined : process.argv[index + 1];
+}
