@@ -38,6 +38,7 @@ const FUNCTIONS = [
   "compile",
   "blobPtr",
   "blobMax",
+  "applicationPtr",
   "infuse",
   "unbundle",
   "mapSet",

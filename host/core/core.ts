@@ -5,7 +5,7 @@
 import { BatonError } from "../errors.ts";
 import { CoreBatch } from "./batch.ts";
 import { bind, type Abi } from "./abi.ts";
-import { instantiateCore, enumValue, type CoreModule } from "./module.ts";
+import { constant, enumValue, instantiateCore, type CoreModule } from "./module.ts";
 import { writeParameters, type CoreParameters } from "./parameters.ts";
 import {
   Structures,
@@ -17,31 +17,21 @@ import {
 } from "./structures.ts";
 import type { Tuple } from "./tuple.ts";
 import {
+  familyOf,
+  NO_ADDRESS,
+  NO_BYTES,
+  NO_SPAN,
   RECORD_STATES,
   type FlowRecord,
   type MapAction,
   type Mode,
   type RecordState,
+  type Span,
 } from "./words.ts";
 
-/** Bytes inside linear memory: valid until the next call into the core. */
-export interface Span {
-  readonly ptr: number;
-  readonly len: number;
-}
-
 export type { CoreParameters } from "./parameters.ts";
-export type { FlowRecord, MapAction, Mode, RecordState } from "./words.ts";
-export type {
-  ClientNumbers,
-  CoreEvent,
-  CoreEventKind,
-  ConnectionInfo,
-  CoreMapping,
-  MapInfo,
-} from "./structures.ts";
-
-const NO_ADDRESS = new Uint8Array(16);
+export type { FlowRecord, MapAction, Mode, RecordState, Span } from "./words.ts";
+export type * from "./structures.ts";
 
 export class Core {
   readonly rx: CoreBatch;
@@ -51,6 +41,8 @@ export class Core {
   /** The values of assembly/errors.ts by name. */
   readonly err: Readonly<Record<string, number>>;
   readonly verdict: Readonly<Record<string, number>>;
+  /** Longest application state that a blob carries. */
+  readonly applicationMax: number;
   /** Values of MapInfo.action. */
   readonly mapActions: Readonly<Record<string, number>>;
   readonly #module: CoreModule;
@@ -75,6 +67,7 @@ export class Core {
     this.#check("init", this.#abi.init(nowUs));
     this.memory = new Uint8Array(module.memory.buffer);
     this.#structures = new Structures(module);
+    this.applicationMax = constant(module, "APPLICATION_LEN_MAX");
     this.#address = this.#structures.addressPtr;
     this.rx = new CoreBatch(module, this.#abi.rxBatchPtr() >>> 0, parameters.slotBytes);
     this.tx = new CoreBatch(module, this.#abi.txBatchPtr() >>> 0, parameters.slotBytes);
@@ -230,9 +223,19 @@ export class Core {
     this.#check("discard", this.#abi.discard(handle));
   }
 
-  /** The blob of a frozen connection, as a copy; an error name when it cannot be compiled. */
-  compile(handle: number, mapping: CoreMapping, nowUs: number): Uint8Array | string {
+  /**
+   * The blob of a frozen connection, as a copy; an error name when it cannot be compiled. `application`: at
+   * most `applicationMax` bytes that travel along for the application.
+   */
+  compile(
+    handle: number,
+    mapping: CoreMapping,
+    nowUs: number,
+    application: Uint8Array = NO_BYTES,
+  ): Uint8Array | string {
+    if (application.length > this.applicationMax) return "ARGUMENT";
     this.#structures.writeMapping(mapping);
+    this.#structures.writeApplication(application);
     const length = this.#abi.compile(handle, nowUs);
     if (length < 0) return this.errorName(length);
     const ptr = this.#abi.blobPtr() >>> 0;
@@ -258,6 +261,11 @@ export class Core {
     if (!isSame) return "BLOB_INVARIANT";
     const handle = this.#abi.infuse(blob.length, peer, nowUs);
     return handle > 0 ? handle : this.errorName(handle);
+  }
+
+  /** The application's bytes of the blob that was infused last, as a copy. */
+  application(): Uint8Array {
+    return this.#structures.application();
   }
 
   // ---- mapping table
@@ -387,10 +395,5 @@ export class Core {
   }
 }
 
-const NO_SPAN: Span = { ptr: 0, len: 0 };
 /** Table slots looked at in one call of mapScan. */
 const SCAN_STEPS = 4096;
-
-function familyOf(address: Uint8Array): 4 | 6 {
-  return address.length === 4 ? 4 : 6;
-}

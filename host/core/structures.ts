@@ -101,7 +101,10 @@ export class Structures {
   readonly #memory: Uint8Array;
   readonly #view: DataView;
   readonly #ptr: Readonly<
-    Record<"tuple" | "span" | "event" | "info" | "mapInfo" | "mapping" | "counters", number>
+    Record<
+      "tuple" | "span" | "event" | "info" | "mapInfo" | "mapping" | "application" | "counters",
+      number
+    >
   >;
   readonly #eventOff: Readonly<Record<string, number>>;
   readonly #infoOff: Readonly<Record<string, number>>;
@@ -123,6 +126,7 @@ export class Structures {
       info: pointer("infoPtr"),
       mapInfo: pointer("mapInfoPtr"),
       mapping: pointer("mappingPtr"),
+      application: pointer("applicationPtr"),
       counters: pointer("countersPtr"),
     };
     this.#eventOff = group(module, "EventOff");
@@ -164,6 +168,20 @@ export class Structures {
     const at = this.#ptr.mapping;
     this.#memory.fill(0, at, at + this.#mappingSize);
     for (const { off, bytes } of this.#mappingFields(mapping)) this.#memory.set(bytes, at + off);
+  }
+
+  /** The application's bytes that travel with a mapping written just now. */
+  writeApplication(bytes: Uint8Array): void {
+    const at = this.#ptr.mapping + (this.#mappingOff["APPLICATION_LEN"] ?? 0);
+    this.#view.setUint32(at, bytes.length, true);
+    this.#memory.set(bytes, this.#ptr.application);
+  }
+
+  /** A copy of the application's bytes that were unbundled. */
+  application(): Uint8Array {
+    const at = this.#ptr.mapping + (this.#mappingOff["APPLICATION_LEN"] ?? 0);
+    const length = this.#view.getUint32(at, true);
+    return this.#memory.slice(this.#ptr.application, this.#ptr.application + length);
   }
 
   /** The mapping that was unbundled is this one. */

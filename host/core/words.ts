@@ -1,8 +1,9 @@
-/** The words of the façade for small enums of the core. Knows names; must not know what follows from one. */
+/** The words of the façade: values that are numbers in the core. Must not know what they decide. */
 import type { Tuple } from "./tuple.ts";
 
 export type RecordState = "none" | "active" | "frozen" | "moved" | "closed" | "poisoned";
-/** In the order of RecordState in assembly/layout.ts. */
+
+/** In the order of the core's enum RecordState. */
 export const RECORD_STATES: readonly RecordState[] = [
   "none",
   "active",
@@ -22,3 +23,17 @@ export interface FlowRecord {
 
 export type MapAction = "forward" | "local" | "tomb";
 export type Mode = "rst-unknown" | "recovering" | "host-unknown";
+
+/** Bytes inside linear memory: valid until the next call into the core. */
+export interface Span {
+  readonly ptr: number;
+  readonly len: number;
+}
+
+export const NO_SPAN: Span = { ptr: 0, len: 0 };
+export const NO_BYTES = new Uint8Array(0);
+export const NO_ADDRESS = new Uint8Array(16);
+
+export function familyOf(address: Uint8Array): 4 | 6 {
+  return address.length === 4 ? 4 : 6;
+}

@@ -54,7 +54,8 @@ export class Arrivals {
     this.count("arrived");
     this.world.records.set(forwarder, flow, "active");
     this.accept(forwarder, flow, forwarderEpoch);
-    this.world.arrived(result.connection, mapping);
+    const { connection, state } = result;
+    this.world.arrived(connection, mapping, { pool: message.pool, state });
   }
 
   private accept(forwarder: NodeId, flow: FlowId, forwarderEpoch: Epoch): void {

@@ -7,17 +7,18 @@ import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
-import type { Connection, ConnectionAddress } from "./connection.ts";
+import type { Connection, ConnectionAddress, MoveOutcome } from "./connection.ts";
 import type { Role } from "./engine.ts";
-import type { Clock, Log } from "./environment.ts";
+import type { Cipher, Clock, Log } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { LiveConnection, type Finish, type LiveContext } from "./live.ts";
 import type { HeartbeatMessage, Message, ReleaseCause } from "./messages.ts";
-import type { FlowMapping } from "./migration.ts";
+import type { Baggage, FlowMapping } from "./migration.ts";
 import { Migrator } from "./migrator.ts";
+import { LiveStack, Moves } from "./moves.ts";
 import { Postbox } from "./postbox.ts";
-import { CoreRecords, CoreStack } from "./stack.ts";
+import { CoreRecords } from "./stack.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 
 /** What takes migrated connections. */
@@ -34,6 +35,7 @@ export interface BackendOptions {
   readonly id: NodeId;
   readonly core: Core;
   readonly clock: Clock;
+  readonly cipher: Cipher;
   readonly transport: Transport;
   readonly log: Log;
   readonly wake: () => void;
@@ -53,6 +55,8 @@ export interface BackendEvents {
   arrived?(connection: LiveConnection, mapping: FlowMapping): void;
   /** It is over for its application; its 4-tuple may still be in TIME-WAIT. */
   finished?(connection: LiveConnection, cause: ReleaseCause): void;
+  /** It lives on at another node, or nobody knows whether it does. */
+  moved?(connection: LiveConnection, outcome: MoveOutcome): void;
   /** This node was declared dead, or lost its forwarder: everything was dropped (R14). */
   restart(): void;
 }
@@ -64,6 +68,7 @@ const CREDITS_MAX = 1024;
 
 export class Backend implements Role {
   readonly migrator: Migrator;
+  readonly moves: Moves;
   readonly counters = { arrived: 0, released: 0 };
   readonly #options: BackendOptions;
   readonly #peers: PeerIndexes;
@@ -95,19 +100,39 @@ export class Backend implements Role {
       wake();
     };
     const finished = (live: LiveConnection, how: Finish): void => this.#finished(live, how);
-    this.#context = { core, nowUs: () => clock.nowUs(), wake, early, finished };
+    this.#context = {
+      core,
+      nowUs: () => clock.nowUs(),
+      wake,
+      early,
+      move: (live, request) => this.moves.start(live, request),
+      offered: () => undefined,
+      finished,
+    };
+    const live = (handle: number): LiveConnection | undefined => this.#live.get(handle);
     this.migrator = new Migrator(
       {
         clock,
-        stack: new CoreStack(core, clock, this.#peers),
+        stack: new LiveStack(core, clock, this.#peers, live),
         records: new CoreRecords(core, clock, this.#peers),
-        send: (node, message, how) => this.#postbox.send(node, message, how),
+        // A blob goes by way of its forwarder, which knows the target.
+        send: (node, message, how) =>
+          this.#postbox.send(message.type === "blob" ? message.forwarder : node, message, how),
         refusal: (tuple) => this.#refusal(tuple),
-        arrived: (handle, mapping) => this.#arrived(handle, mapping),
+        arrived: (handle, mapping, baggage) => this.#arrived(handle, mapping, baggage),
         restart: () => this.#end(),
       },
       { self: id, epoch: transport.epoch, timers: this.#timers },
     );
+    this.moves = new Moves({
+      core,
+      cipher: options.cipher,
+      migrator: this.migrator,
+      peers: this.#peers,
+      live,
+      gone: (connection, outcome) => this.#gone(connection, outcome),
+      wake,
+    });
     for (const forwarder of forwarders) {
       this.migrator.addForwarder(forwarder);
       transport.hello(forwarder);
@@ -176,6 +201,7 @@ export class Backend implements Role {
       this.migrator.handle(node, epoch, message),
     );
     this.#handbacks.flush((node, message) => this.#postbox.send(node, message));
+    this.moves.pump();
     for (const packet of this.#icmp.splice(0)) this.#inject(packet);
     if (this.#early.length === 0) return;
     const early = this.#early;
@@ -251,9 +277,9 @@ export class Backend implements Role {
     return acceptor.accepts({ ...local, family: tuple.family }) ? undefined : "no-application";
   }
 
-  #arrived(handle: number, mapping: FlowMapping): void {
+  #arrived(handle: number, mapping: FlowMapping, baggage: Baggage): void {
     const tuple: Tuple = this.#options.core.connectionInfo(handle).tuple;
-    const live = new LiveConnection(this.#context, ++this.#ids, handle, tuple);
+    const live = new LiveConnection(this.#context, ++this.#ids, handle, tuple, baggage);
     this.#live.set(handle, live);
     this.counters.arrived++;
     this.#options.events?.arrived?.(live, mapping);
@@ -279,6 +305,13 @@ export class Backend implements Role {
     this.#live.delete(live.handle);
     if (how === "closed") this.#leaving.add(live.handle);
     this.#options.events?.finished?.(live, typeof how === "string" ? how : this.#cause(how.code));
+  }
+
+  /** The stack has dropped it without a word. */
+  #gone(live: LiveConnection, outcome: MoveOutcome): void {
+    this.#live.delete(live.handle);
+    this.#leaving.delete(live.handle);
+    this.#options.events?.moved?.(live, outcome);
   }
 
   #cause(code: number): ReleaseCause {

@@ -8,7 +8,7 @@ import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId, Outcome } from "../transport/transport.ts";
 import type { Clock } from "./environment.ts";
 import type { FlowIds } from "./flowid.ts";
-import type { FlowId, Message, ResetData, SynHint, Verdict } from "./messages.ts";
+import type { BlobMessage, FlowId, Message, ResetData, SynHint, Verdict } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import type { Owner, Peers } from "./peers.ts";
 import { Deadlines } from "./timers.ts";
@@ -55,8 +55,8 @@ export interface JudgeWorld {
   send(node: NodeId, message: Message, onOutcome?: (outcome: Outcome) => void): void;
   /** A client packet that came back: look it up again. Without `tuple` it is as the client sent it. */
   reinject(packet: Uint8Array, tuple: Tuple | undefined, hint: SynHint | undefined): void;
-  /** Members of a pool in order of preference; undefined for an unknown one. */
-  pool(id: NodeId): readonly NodeId[] | undefined;
+  /** Members of a pool for this client, in order of preference; undefined for an unknown one. */
+  pool(id: NodeId, tuple: Tuple): readonly NodeId[] | undefined;
 }
 
 export interface OpenEntry extends Timed {
@@ -140,6 +140,13 @@ export class Book {
     const entry = this.byFlow.get(flow);
     if (!entry || entry.state === "tomb") return undefined;
     return entry.own.node === node && entry.own.epoch === epoch ? entry : undefined;
+  }
+
+  /** The target of a blob, when it comes from the owner and while the connection is handed over (R13). */
+  heirOf(source: NodeId, { flow, sourceEpoch, targetEpoch }: BlobMessage): NodeId | undefined {
+    const entry = this.openFrom(flow, source, sourceEpoch);
+    const isOpen = entry?.next.flow === flow && entry.next.epoch === targetEpoch;
+    return isOpen ? entry.next.node : undefined;
   }
 
   tombOf(flow: FlowId): Tomb | undefined {

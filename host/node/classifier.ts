@@ -28,6 +28,8 @@ export interface Classified {
   readonly rule: string;
   /** Backends in order of preference. */
   readonly candidates: readonly string[];
+  /** Its members may have the connection later, too. */
+  readonly pool: string;
   /** Monotonic microseconds of the end of the handshake and of the decision. */
   readonly acceptedUs: number;
   readonly decidedUs: number;
@@ -169,10 +171,11 @@ export class Classifier {
     }
     this.counters.decided++;
     const { handle, tuple, acceptedUs } = pending;
-    const { candidates, rule } = decision;
+    const { candidates, rule, pool } = decision;
     pending.state = "moving";
     const decidedUs = clock.nowUs();
-    const request = { handle, tuple, head: result.head, rule, candidates, acceptedUs, decidedUs };
+    const choice = { rule, candidates, pool };
+    const request = { handle, tuple, head: result.head, ...choice, acceptedUs, decidedUs };
     this.#options.move(request, (outcome) => this.#moved(pending, result.head, outcome));
   }
 

@@ -128,6 +128,7 @@ function writeBody(to: Writer, message: Message): void {
       to.hex(message.sourceEpoch, EPOCH_SIZE);
       writeTuple(to, message.tuple);
       writeReset(to, message.reset);
+      to.hex(message.pool, ID_SIZE);
       return writeBytes(to, message.blob);
     case "accept":
     case "resolve":
@@ -265,7 +266,8 @@ function readBody(from: Reader, type: MessageType, flow: number): Message {
       const tuple = readTuple(from);
       const reset = readReset(from);
       const names = { forwarder, forwarderEpoch, targetEpoch, source, sourceEpoch };
-      return { type, flow, generation, ...names, tuple, reset, blob: readBytes(from) };
+      const pool = from.hex(ID_SIZE);
+      return { type, flow, generation, ...names, tuple, reset, pool, blob: readBytes(from) };
     }
     case "accept":
     case "resolve": {

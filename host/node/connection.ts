@@ -8,6 +8,36 @@ export interface ConnectionAddress {
   readonly family: 4 | 6;
 }
 
+/** Whether a connection may move to another node at this moment, as its application sees it. */
+export type Readiness =
+  /**
+   * Nothing of it is in the application's hands, `state` excepted: at most 4,096 bytes that travel along.
+   * The application neither reads nor writes until `kept` or `moved`.
+   */
+  | { readonly kind: "ready"; readonly state: Uint8Array }
+  /** Not now: `Connection.offer` tells when. */
+  | { readonly kind: "busy"; readonly reason: string }
+  | { readonly kind: "never"; readonly reason: string };
+
+export type MoveOutcome =
+  /** It lives on at that node (first 8 bytes of the SHA-256 of its name, in hexadecimal). */
+  | { readonly kind: "moved"; readonly node: string }
+  /** It is here and goes on. */
+  | { readonly kind: "kept"; readonly reason: string }
+  /** Nobody knows whether it arrived: the client was reset. */
+  | { readonly kind: "lost" }
+  /** It was over before it could move. */
+  | { readonly kind: "ended" };
+
+export interface MoveRequest {
+  /** A backend's name; any other one of the connection's pool without it. */
+  readonly target?: string | undefined;
+  /** Asked once more when the target is ready for it, just before it stands still. */
+  readonly ready: () => Readiness;
+  /** Called once, on a later turn, after `moved` or `closed`. */
+  readonly done: (outcome: MoveOutcome) => void;
+}
+
 /** Delivered from the node's own turn, never from within a call on the connection. */
 export interface ConnectionEvents {
   /** Unread bytes are there. Called again only after new bytes arrived. */
@@ -21,6 +51,12 @@ export interface ConnectionEvents {
    * an error everything written was acknowledged. Codes: ECONNRESET, ETIMEDOUT, ECONNABORTED.
    */
   closed(error?: { readonly code: string; readonly message: string }): void;
+  /** The node wants to move it elsewhere. Without this it stays until it ends. */
+  readiness?(): Readiness;
+  /** After "ready": it could not be moved and is the application's again. */
+  kept?(): void;
+  /** It lives on elsewhere; no event follows, and nothing that is called has an effect any more. */
+  moved?(): void;
 }
 
 export interface Connection {
@@ -34,6 +70,8 @@ export interface Connection {
   readonly writableLength: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** What the application sent along that had it before; empty for a new connection. */
+  readonly state: Uint8Array;
   /** At most one listener; events that happened before are delivered on the next turn. */
   listen(events: ConnectionEvents): void;
   /** Copies up to `into.length` unread bytes and consumes them; returns how many, 0 when none. */
@@ -51,6 +89,10 @@ export interface Connection {
    * what was written. Called exactly once, also after `closed`, unless `abort` was; no event follows.
    */
   close(): void;
+  /** Gives it to another node. Until the outcome is told there is no second move. */
+  migrate(request: MoveRequest): void;
+  /** `readiness` may have changed to "ready": the node asks if it wants to move the connection. */
+  offer(): void;
   setNoDelay(on: boolean): void;
   /** Idle time before probes in milliseconds, 0: off. */
   setKeepAlive(idleMs: number): void;

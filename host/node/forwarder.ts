@@ -8,11 +8,12 @@
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
-import type { RequestHead, Router } from "../routing/route.ts";
+import type { RequestHead, RouteContext, Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import { Courier } from "./courier.ts";
 import { Classifier, type Classified, type MoveOutcome } from "./classifier.ts";
 import type { Role } from "./engine.ts";
-import type { Clock, Log, Random } from "./environment.ts";
+import type { Cipher, Clock, Log, Random } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
@@ -20,6 +21,7 @@ import type { HeartbeatMessage, Message, SynHint } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
 import type { MigrationOutcome } from "./outgoing.ts";
 import { quotedTuple } from "./packet.ts";
+import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
 import { CoreTable } from "./table.ts";
@@ -36,6 +38,7 @@ export interface ForwarderOptions {
   readonly core: Core;
   readonly clock: Clock;
   readonly random: Random;
+  readonly cipher: Cipher;
   readonly transport: Transport;
   readonly log: Log;
   readonly wake: () => void;
@@ -82,11 +85,13 @@ export class Forwarder implements Role {
   readonly judge: Judge;
   readonly migrator: Migrator;
   readonly classifier: Classifier;
+  readonly courier: Courier;
   readonly counters = { handedOff: 0, unavailable: 0, lost: 0, reinjected: 0, reinjectRefused: 0 };
   readonly #options: ForwarderOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
   readonly #handbacks: Handbacks;
+  readonly #pools: Pools;
   readonly #timers: Timers;
   readonly #ids: ReadonlyMap<string, NodeId>;
   readonly #names: ReadonlyMap<NodeId, string>;
@@ -103,18 +108,18 @@ export class Forwarder implements Role {
     this.#peers = new PeerIndexes(backends.map((backend) => backend.id));
     this.#postbox = new Postbox(id, transport, wake);
     this.#handbacks = new Handbacks(core, this.#peers);
+    this.#pools = new Pools(options.cipher, options.router, this.#context, (name) =>
+      this.#ids.get(name),
+    );
     this.judge = this.#newJudge();
     this.migrator = this.#newMigrator();
+    this.courier = this.#newCourier();
     this.classifier = new Classifier({
       core,
       clock,
       router: options.router,
       headLimitUs: options.headLimitUs,
-      context: (clientAddress) => ({
-        clientAddress,
-        usable: (name) => this.#peer(name)?.isUsable ?? false,
-        load: (name) => this.#peer(name)?.load ?? 0,
-      }),
+      context: this.#context,
       move: (request, done) => this.#move(request, done),
       rejected: (tuple, reason, head) => options.events?.rejected?.(tuple, reason, head),
     });
@@ -127,7 +132,8 @@ export class Forwarder implements Role {
 
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
-    if (message) this.judge.handle(peer, epoch, message);
+    if (message?.type === "blob") this.courier.handle(peer, message, bytes);
+    else if (message) this.judge.handle(peer, epoch, message);
   }
 
   peerEpoch(peer: NodeId, epoch: Epoch): void {
@@ -204,7 +210,7 @@ export class Forwarder implements Role {
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
         reinject: (packet, tuple, hint) => this.#comeAgain({ packet, tuple, hint }),
-        pool: () => undefined,
+        pool: (id, tuple) => this.#pools.members(id, tuple),
       },
       {
         self: id,
@@ -234,6 +240,19 @@ export class Forwarder implements Role {
     );
   }
 
+  #newCourier(): Courier {
+    const { moveUs, resolveUs } = this.#timers;
+    return new Courier({
+      heirOf: (source, blob) => this.judge.heirOf(source, blob),
+      // Later it is resolved, and refused for good where it did not arrive.
+      pass: (to, blob, bytes, onOutcome) => {
+        const how = { limitUs: moveUs + resolveUs, onOutcome };
+        if (to === this.#options.id) this.#postbox.send(to, blob, how);
+        else this.#postbox.pass(to, bytes, how);
+      },
+    });
+  }
+
   /** A message of this node to itself: what a judge answers goes to the migrator, the rest to the judge. */
   #local(node: NodeId, epoch: Epoch, message: Message): void {
     if (TO_MIGRATOR.has(message.type)) this.migrator.handle(node, epoch, message);
@@ -246,9 +265,10 @@ export class Forwarder implements Role {
       const target = this.#ids.get(name);
       return target === undefined ? [] : [{ kind: "node" as const, id: target }];
     });
-    const isMoving = this.migrator.migrate(request.handle, id, targets, (outcome) => {
-      done(this.#settle(request, outcome));
-    });
+    const settled = (outcome: MigrationOutcome): void => done(this.#settle(request, outcome));
+    const pool = this.#pools.idOf(request.pool);
+    const how = pool === undefined ? {} : { pool };
+    const isMoving = this.migrator.migrate(request.handle, id, targets, settled, how);
     if (!isMoving) done(this.#settle(request, { kind: "unavailable", reason: "too busy" }));
   }
 
@@ -273,6 +293,12 @@ export class Forwarder implements Role {
     });
     return "moved";
   }
+
+  readonly #context = (clientAddress: string): RouteContext => ({
+    clientAddress,
+    usable: (name) => this.#peer(name)?.isUsable ?? false,
+    load: (name) => this.#peer(name)?.load ?? 0,
+  });
 
   #peer(name: string): { isUsable: boolean; load: number } | undefined {
     const id = this.#ids.get(name);

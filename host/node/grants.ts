@@ -74,7 +74,7 @@ export class Grants {
 
   private chooseTarget(source: NodeId, message: ReserveMessage): Peer | undefined {
     const { kind, id } = message.target;
-    const candidates = kind === "pool" ? (this.book.world.pool(id) ?? []) : [id];
+    const candidates = kind === "pool" ? (this.book.world.pool(id, message.tuple) ?? []) : [id];
     for (const candidate of candidates) {
       const peer = this.book.peers.get(candidate);
       if (peer && candidate !== source && this.book.peers.isUsable(peer)) return peer;

@@ -10,7 +10,8 @@ import type { Epoch, NodeId } from "../transport/transport.ts";
 import { BOOK_LIMITS, Book } from "./book.ts";
 import type { BookLimits, JudgeWorld, OpenEntry } from "./book.ts";
 import { Endings } from "./endings.ts";
-import type { FlowId, GoneMessage, Message, MoveMessage, RefuseMessage } from "./messages.ts";
+import type { BlobMessage, FlowId, GoneMessage, Message } from "./messages.ts";
+import type { MoveMessage, RefuseMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { Grants } from "./grants.ts";
 import { Peers, type Peer } from "./peers.ts";
@@ -79,10 +80,9 @@ export class Judge {
     return mapping.action === "tomb" ? "tomb" : "owned";
   }
 
-  /** R13: chunks of the blob of a flow are passed on only while it is being handed over. */
-  mayRelay(flow: FlowId): boolean {
-    const entry = this.book.byFlow.get(flow);
-    return entry !== undefined && entry.state !== "tomb" && entry.next.flow === flow;
+  /** R13: the blob of a flow is passed on only from its owner, to its target, while it is handed over. */
+  heirOf(source: NodeId, blob: BlobMessage): NodeId | undefined {
+    return this.book.heirOf(source, blob);
   }
 
   /** The transport has proved `epoch` current; whatever an earlier one held is over. */

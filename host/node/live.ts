@@ -5,7 +5,15 @@
 import type { Core, CoreEvent } from "../core/core.ts";
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
-import type { Connection, ConnectionAddress, ConnectionEvents } from "./connection.ts";
+import type {
+  Connection,
+  ConnectionAddress,
+  ConnectionEvents,
+  MoveOutcome,
+  MoveRequest,
+  Readiness,
+} from "./connection.ts";
+import type { Baggage } from "./migration.ts";
 
 /** What a live connection needs around it. */
 export interface LiveContext {
@@ -15,6 +23,10 @@ export interface LiveContext {
   readonly wake: () => void;
   /** Events wait for a listener that has just come: call `deliverEarly` on the next turn. */
   readonly early: (connection: LiveConnection) => void;
+  /** Its application wants it elsewhere. */
+  readonly move: (connection: LiveConnection, request: MoveRequest) => void;
+  /** Its application could let it go now. */
+  readonly offered: (connection: LiveConnection) => void;
   /** It is over for its application; TIME-WAIT may follow. Once for each connection. */
   readonly finished: (connection: LiveConnection, how: Finish) => void;
 }
@@ -36,14 +48,27 @@ export class LiveConnection implements Connection {
   #early: Pick<CoreEvent, "kind" | "code">[] = [];
   #gone = false;
   #isFinished = false;
+  /** It stands still for a move: what is asked for meanwhile happens when it runs on. */
+  #isFrozen = false;
+  #deferred: (() => void)[] = [];
 
-  constructor(context: LiveContext, id: number, handle: number, tuple: Tuple) {
+  constructor(
+    context: LiveContext,
+    id: number,
+    handle: number,
+    tuple: Tuple,
+    readonly baggage: Baggage,
+  ) {
     this.#context = context;
     this.#handle = handle;
     this.id = id;
     this.tuple = tuple;
     this.remote = addressOf(tuple.remote, tuple.remotePort, tuple.family);
     this.local = addressOf(tuple.local, tuple.localPort, tuple.family);
+  }
+
+  get state(): Uint8Array {
+    return this.baggage.state;
   }
 
   get handle(): number {
@@ -73,7 +98,7 @@ export class LiveConnection implements Connection {
 
   /** Delivers what happened before `listen`; part of the node's turn. */
   deliverEarly(): void {
-    if (!this.#events) return;
+    if (!this.#events || this.#isFrozen) return; // Running on calls for it again.
     const early = this.#early;
     this.#early = [];
     for (const event of early) this.handleEvent(event);
@@ -83,7 +108,7 @@ export class LiveConnection implements Connection {
     if (event.kind === "closed") this.#finish({ code: event.code });
     if (this.#gone) return; // The application has let go: no event follows.
     const events = this.#events;
-    if (!events) {
+    if (!events || (this.#isFrozen && event.kind !== "closed")) {
       this.#early.push(event);
       return;
     }
@@ -134,13 +159,17 @@ export class LiveConnection implements Connection {
   }
 
   shutdown(): void {
-    if (this.#gone) return;
+    if (this.#gone || this.#defers(() => this.shutdown())) return;
     this.#context.core.shutdown(this.#handle, this.#context.nowUs());
     this.#context.wake();
   }
 
   abort(): void {
     if (this.#gone) return;
+    if (this.#defers(() => this.abort())) {
+      this.#events = SILENT;
+      return;
+    }
     this.#gone = true;
     this.#context.core.abort(this.#handle, this.#context.nowUs());
     this.#context.core.release(this.#handle);
@@ -150,6 +179,10 @@ export class LiveConnection implements Connection {
 
   close(): void {
     if (this.#gone) return;
+    if (this.#defers(() => this.close())) {
+      this.#events = SILENT;
+      return;
+    }
     const { core, nowUs, wake } = this.#context;
     if (core.readableLength(this.#handle) > 0) {
       this.abort();
@@ -168,21 +201,87 @@ export class LiveConnection implements Connection {
     this.#context.finished(this, how);
   }
 
-  /** The connection lives on elsewhere: nothing more may be done with it here. */
-  detach(): void {
-    this.#gone = true;
-    this.#events = undefined;
-    this.#early = [];
+  migrate(request: MoveRequest): void {
+    this.#context.move(this, request);
+  }
+
+  offer(): void {
+    if (!this.#gone) this.#context.offered(this);
+  }
+
+  /** What its application says about a move; nobody who listens can say yes. */
+  readiness(): Readiness {
+    if (this.#gone || !this.#events) return { kind: "busy", reason: "nobody has taken it yet" };
+    return (
+      this.#events.readiness?.() ?? { kind: "never", reason: "its application does not move it" }
+    );
+  }
+
+  /** The core holds it still. */
+  freeze(): void {
+    this.#isFrozen = true;
+  }
+
+  /** It runs on: what was asked for meanwhile, and what its application may have missed. */
+  thaw(): void {
+    this.#isFrozen = false;
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const action of deferred) action();
+    if (this.#gone) return;
+    const code = this.#context.core.err["OK"] ?? 0;
+    this.#early.push({ kind: "writable", code });
+    if (this.readableLength > 0) this.#early.push({ kind: "readable", code });
+    const { isEnded } = this.#context.core.connectionInfo(this.#handle);
+    if (isEnded) this.#early.push({ kind: "ended", code });
+    this.#context.early(this);
+  }
+
+  /** The outcome of a move. */
+  settle(outcome: MoveOutcome): void {
+    if (outcome.kind === "lost") {
+      this.#isFrozen = false;
+      this.#deferred = [];
+      this.handleEvent({ kind: "closed", code: this.#context.core.err["RESET"] ?? 0 });
+    } else if (outcome.kind === "moved") {
+      const events = this.#events;
+      this.#gone = true;
+      this.#isFinished = true;
+      this.#events = undefined;
+      this.#early = [];
+      this.#deferred = [];
+      events?.moved?.();
+    }
+  }
+
+  /** It goes back to its application after readiness() said yes. */
+  kept(): void {
+    this.#events?.kept?.();
+  }
+
+  #defers(action: () => void): boolean {
+    if (this.#isFrozen) this.#deferred.push(action);
+    return this.#isFrozen;
   }
 
   setNoDelay(on: boolean): void {
-    if (!this.#gone) this.#context.core.setNoDelay(this.#handle, on);
+    if (this.#gone || this.#defers(() => this.setNoDelay(on))) return;
+    this.#context.core.setNoDelay(this.#handle, on);
   }
 
   setKeepAlive(idleMs: number): void {
-    if (!this.#gone) this.#context.core.setKeepAlive(this.#handle, idleMs * 1000);
+    if (this.#gone || this.#defers(() => this.setKeepAlive(idleMs))) return;
+    this.#context.core.setKeepAlive(this.#handle, idleMs * 1000);
   }
 }
+
+/** The listener of an application that has let go while the connection stood still. */
+const SILENT: ConnectionEvents = {
+  readable: () => undefined,
+  writable: () => undefined,
+  ended: () => undefined,
+  closed: () => undefined,
+};
 
 function addressOf(bytes: Uint8Array, port: number, family: 4 | 6): ConnectionAddress {
   return { address: formatAddress(bytes), port, family };

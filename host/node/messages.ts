@@ -127,6 +127,9 @@ export interface MoveMessage {
   readonly reset: ResetData;
 }
 
+/** What stands for a pool where a connection has none. */
+export const NO_POOL: NodeId = "0".repeat(16);
+
 export interface BlobMessage {
   readonly type: "blob";
   readonly flow: FlowId;
@@ -139,6 +142,8 @@ export interface BlobMessage {
   readonly sourceEpoch: Epoch;
   readonly tuple: Tuple;
   readonly reset: ResetData;
+  /** The pool whose members may have the connection: for the next move of it. NO_POOL: none is known. */
+  readonly pool: NodeId;
   readonly blob: Uint8Array;
 }
 

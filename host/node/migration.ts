@@ -26,6 +26,30 @@ export interface FlowOwner {
   readonly generation: number;
 }
 
+export interface Infused {
+  readonly connection: number;
+  /** What the application sent along; empty when nothing. */
+  readonly state: Uint8Array;
+}
+
+/** What comes with a connection beside its protocol state. */
+export interface Baggage {
+  /** NO_POOL when none is known. */
+  readonly pool: NodeId;
+  readonly state: Uint8Array;
+}
+
+/** How a connection is to be given away. */
+export interface MigrateOptions {
+  /** The pool it belongs to. */
+  readonly pool?: NodeId;
+  /**
+   * Asked when the grant is there, just before the connection freezes: the state that its application sends
+   * along, or undefined when it is in no state to move after all.
+   */
+  readonly ready?: () => Uint8Array | undefined;
+}
+
 /** The stack as migration needs it. `connection` is its handle. */
 export interface Stack {
   /** False: it is in no state to move (handshake, TIME-WAIT, gone). */
@@ -36,8 +60,8 @@ export interface Stack {
   discard(connection: number): void;
   /** RST to the client, then nothing. */
   reset(connection: number): void;
-  /** Of a frozen connection; undefined when it breaks an invariant. */
-  compile(connection: number, mapping: FlowMapping): Uint8Array | undefined;
+  /** Of a frozen connection, with the application's state; undefined when it breaks an invariant. */
+  compile(connection: number, mapping: FlowMapping, state: Uint8Array): Uint8Array | undefined;
   /**
    * Everything or nothing: a connection that runs under `mapping.flow`, its record ACTIVE, early packets
    * replayed. The blob must hold `mapping` and describe `tuple`.
@@ -46,7 +70,7 @@ export interface Stack {
     blob: Uint8Array,
     mapping: FlowMapping,
     tuple: Tuple,
-  ): { readonly connection: number } | { readonly refused: RefuseReason };
+  ): Infused | { readonly refused: RefuseReason };
   tuple(connection: number): Tuple;
   resetData(connection: number): ResetData;
   /** Undefined for a connection that was accepted here and never moved. */
@@ -76,7 +100,7 @@ export interface MigratorWorld {
   /** Why nothing is taken now; undefined: send it. */
   refusal(tuple: Tuple): "full" | "draining" | "no-application" | undefined;
   /** A connection arrived and runs. */
-  arrived(connection: number, mapping: FlowMapping): void;
+  arrived(connection: number, mapping: FlowMapping, baggage: Baggage): void;
   /** This node was declared dead or is out of contact: drop all, draw a new boot epoch (R14). */
   restart(): void;
 }

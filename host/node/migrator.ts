@@ -12,8 +12,8 @@ import { Arrivals } from "./arrivals.ts";
 import { Forwarders } from "./forwarders.ts";
 import type { FlowId, GrantMessage, Message, RecordState, ReleaseCause } from "./messages.ts";
 import type { VerdictMessage } from "./messages.ts";
-import { NO_FLOW } from "./messages.ts";
-import type { FlowMapping, MigratorOptions, MigratorWorld } from "./migration.ts";
+import { NO_FLOW, NO_POOL } from "./messages.ts";
+import type { FlowMapping, MigrateOptions, MigratorOptions, MigratorWorld } from "./migration.ts";
 import { OutgoingTable } from "./outgoing.ts";
 import type { MigrationOutcome, Outgoing, Target } from "./outgoing.ts";
 import { Reporter } from "./report.ts";
@@ -22,6 +22,8 @@ import type { Timers } from "./timers.ts";
 
 /** Candidates tried in one go. */
 const TRIES_MAX = 3;
+const NO_STATE = new Uint8Array(0);
+
 export class Migrator {
   readonly counters: Record<string, number> = {};
   private readonly outgoing: OutgoingTable;
@@ -69,6 +71,7 @@ export class Migrator {
     forwarder: NodeId,
     candidates: readonly Target[],
     done: (outcome: MigrationOutcome) => void,
+    options: MigrateOptions = {},
   ): boolean {
     const known = this.forwarders.get(forwarder);
     const isBusy = this.outgoing.ofConnection(connection) !== undefined;
@@ -86,6 +89,7 @@ export class Migrator {
       tuple: this.world.stack.tuple(connection),
       generation: (owner?.generation ?? 0) + 1,
       done,
+      options,
       candidates,
       tries: 0,
       asked: undefined,
@@ -243,7 +247,9 @@ export class Migrator {
       return this.world.send(node, { type: "abandon", flow: grant.flow });
     }
     const { stack } = this.world;
-    if (!stack.freeze(outgoing.connection)) return this.abandon(outgoing, grant, false);
+    const { ready } = outgoing.options;
+    const state = ready ? ready() : NO_STATE;
+    if (!state || !stack.freeze(outgoing.connection)) return this.abandon(outgoing, grant, false);
     const mapping: FlowMapping = {
       flow: grant.flow,
       generation: outgoing.generation,
@@ -253,13 +259,13 @@ export class Migrator {
       sourceEpoch: this.options.epoch,
       targetEpoch: grant.targetEpoch,
     };
-    const blob = stack.compile(outgoing.connection, mapping);
+    const blob = stack.compile(outgoing.connection, mapping, state);
     if (!blob) return this.abandon(outgoing, grant, true);
     this.depart(outgoing, grant, mapping, blob);
   }
 
   private abandon(outgoing: Outgoing, grant: GrantMessage, isFrozen: boolean): void {
-    this.count("compile-failed");
+    this.count("abandoned");
     if (isFrozen) this.world.stack.thaw(outgoing.connection);
     this.world.send(outgoing.forwarder, { type: "abandon", flow: grant.flow });
     this.unavailable(outgoing, "it is in no state to move");
@@ -286,7 +292,7 @@ export class Migrator {
     const limitUs = this.options.blobLimitUs ?? this.timers.frozenUs;
     this.world.send(
       target,
-      { type: "blob", ...mapping, tuple, reset, blob },
+      { type: "blob", ...mapping, tuple, reset, pool: outgoing.options.pool ?? NO_POOL, blob },
       {
         limitUs,
         onOutcome: (outcome) => {

@@ -7,6 +7,7 @@ import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Lanes } from "./lanes.ts";
 import type { FlowId, ResetData } from "./messages.ts";
+import type { MigrateOptions } from "./migration.ts";
 import { Deadlines } from "./timers.ts";
 import type { Timed } from "./timers.ts";
 
@@ -46,6 +47,7 @@ export interface Outgoing extends Timed {
   readonly tuple: Tuple;
   readonly generation: number;
   readonly done: (outcome: MigrationOutcome) => void;
+  readonly options: MigrateOptions;
   /** Still to be tried, in order of preference. */
   candidates: readonly Target[];
   tries: number;

@@ -61,6 +61,12 @@ export class Postbox {
     else this.#transport.send(node, bytes, options);
   }
 
+  /** Passes an encoded message on to another node as it is. */
+  pass(node: NodeId, bytes: Uint8Array, options: SendOptions): void {
+    this.counters.sent++;
+    this.#transport.send(node, bytes.slice(), options);
+  }
+
   /** Hands out local messages, and those they cause, in order. */
   deliver(take: (node: NodeId, epoch: Epoch, message: Message) => void): void {
     for (let count = 0; this.#letters.length > 0; count++) {

@@ -8,7 +8,7 @@ import type { NodeId } from "../transport/transport.ts";
 import type { Clock } from "./environment.ts";
 import type { PeerIndexes } from "./indexes.ts";
 import type { FlowId, RecordState, RefuseReason, ResetData } from "./messages.ts";
-import type { FlowMapping, FlowOwner, RecordTable, Stack } from "./migration.ts";
+import type { FlowMapping, FlowOwner, Infused, RecordTable, Stack } from "./migration.ts";
 
 /** What the core says about a blob that it does not take, in the words of REFUSE. */
 const REFUSALS: Readonly<Record<string, RefuseReason>> = {
@@ -41,8 +41,8 @@ export class CoreStack implements Stack {
     this.core.abort(connection, this.clock.nowUs());
   }
 
-  compile(connection: number, mapping: FlowMapping): Uint8Array | undefined {
-    const blob = this.core.compile(connection, mapping, this.clock.nowUs());
+  compile(connection: number, mapping: FlowMapping, state: Uint8Array): Uint8Array | undefined {
+    const blob = this.core.compile(connection, mapping, this.clock.nowUs(), state);
     return typeof blob === "string" ? undefined : blob;
   }
 
@@ -50,10 +50,12 @@ export class CoreStack implements Stack {
     blob: Uint8Array,
     mapping: FlowMapping,
     tuple: Tuple,
-  ): { readonly connection: number } | { readonly refused: RefuseReason } {
+  ): Infused | { readonly refused: RefuseReason } {
     const peer = this.peers.indexOf(mapping.forwarder);
     const result = this.core.infuse(blob, mapping, tuple, peer, this.clock.nowUs());
-    if (typeof result === "number") return { connection: result };
+    if (typeof result === "number") {
+      return { connection: result, state: this.core.application() };
+    }
     return { refused: REFUSALS[result] ?? "invalid" };
   }
 

@@ -39,7 +39,13 @@ export interface RequestReader {
 
 export type Decision =
   /** `candidates` in order of preference; try the next when one refuses. */
-  | { readonly kind: "backend"; readonly candidates: readonly string[]; readonly rule: string }
+  | {
+      readonly kind: "backend";
+      readonly candidates: readonly string[];
+      readonly rule: string;
+      /** Its members may have the connection later, too. */
+      readonly pool: string;
+    }
   | {
       readonly kind: "reject";
       readonly reason: string;
@@ -56,7 +62,11 @@ export interface RouteContext {
 }
 
 export interface Router {
+  /** Names of all pools; one that has no name of its own is called as its members stand in the rule. */
+  readonly pools: readonly string[];
   newReader(): RequestReader;
+  /** Usable members of a pool, the best first; undefined for an unknown one. */
+  candidates(pool: string, context: RouteContext): readonly string[] | undefined;
   decide(head: RequestHead, context: RouteContext): Decision;
   /** Nobody took the connection: HTTP 503, a TLS alert, or RST. */
   unavailable(head: RequestHead): { readonly reply: Uint8Array; readonly reset: boolean };

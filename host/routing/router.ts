@@ -54,12 +54,25 @@ export function createRouter(rules: readonly Rule[]): Router {
 
 class RuleRouter implements Router {
   private readonly entries: readonly { readonly rule: Rule; readonly balancer: Balancer }[];
+  private readonly balancers = new Map<string, Balancer>();
   private readonly silence: Silence;
 
   constructor(rules: readonly Rule[]) {
     const shared = new Map<string, Balancer>();
     this.entries = rules.map((rule) => ({ rule, balancer: balancerOf(rule, shared) }));
+    // Of rules with the same members and no name, each has its turns; a move takes the first one's.
+    for (const { rule, balancer } of this.entries) {
+      if (!this.balancers.has(poolOf(rule))) this.balancers.set(poolOf(rule), balancer);
+    }
     this.silence = silenceOf(rules);
+  }
+
+  get pools(): readonly string[] {
+    return [...this.balancers.keys()];
+  }
+
+  candidates(pool: string, context: RouteContext): readonly string[] | undefined {
+    return this.balancers.get(pool)?.candidates(context);
   }
 
   newReader(): RequestReader {
@@ -71,7 +84,8 @@ class RuleRouter implements Router {
     if (!entry) return { kind: "reject", reason: "no rule matches", ...unrouted(head) };
     const rule = entry.rule.text;
     const candidates = entry.balancer.candidates(context);
-    if (candidates.length > 0) return { kind: "backend", candidates, rule };
+    const pool = poolOf(entry.rule);
+    if (candidates.length > 0) return { kind: "backend", candidates, rule, pool };
     return {
       kind: "reject",
       reason: `no backend of "${rule}" is usable`,
@@ -83,6 +97,10 @@ class RuleRouter implements Router {
     if (head.protocol === "http") return httpReply(503, head.method);
     return head.protocol === "tls" ? tlsReply(Alert.internalError) : resetReply();
   }
+}
+
+function poolOf(rule: Rule): string {
+  return rule.poolName ?? rule.pool.backends.join();
 }
 
 function balancerOf(rule: Rule, shared: Map<string, Balancer>): Balancer {

@@ -76,6 +76,13 @@ export class Oracle {
     }
   }
 
+  /** A node has infused the connection: its time begins anew, whoever had it before. */
+  arrived(address: string, port: number, node: Pick<Emitter, "name" | "life">): void {
+    const owners = this.#flows.get(`${address} ${port}`)?.owners;
+    const at = owners?.indexOf(markOf({ ...node, isForwarder: false })) ?? -1;
+    if (at >= 0) owners?.splice(at, 1);
+  }
+
   /** The forwarder's process ended: what its own stack had is gone. Its clients' keys. */
   forwarderLost(): string[] {
     const lost: string[] = [];

@@ -80,16 +80,27 @@ export class SimServer implements Acceptor {
   }
 
   accept(connection: Connection): void {
-    const session = new Session(connection, (what) => this.faults.push(`${this.#name}: ${what}`));
+    const fault = (what: string): void => void this.faults.push(`${this.#name}: ${what}`);
+    const session = new Session(connection, fault);
     connection.setKeepAlive(KEEP_ALIVE_MS);
     connection.listen({
       readable: () => session.pump(),
       writable: () => session.pump(),
       ended: () => session.ended(),
       closed: () => connection.close(),
+      readiness: () => ({ kind: "ready", state: session.save() }),
     });
     this.served++;
+    // Nothing may be there to be read: it is the server's turn then.
+    if (connection.state.length > 0) session.pump();
   }
+}
+
+interface Saved {
+  readonly head: string;
+  readonly exchange?: Exchange & { readonly last: boolean };
+  readonly read: number;
+  readonly written: number;
 }
 
 class Session {
@@ -104,7 +115,24 @@ class Session {
   constructor(
     private readonly connection: Connection,
     private readonly fault: (what: string) => void,
-  ) {}
+  ) {
+    if (connection.state.length > 0) this.#restore(connection.state);
+  }
+
+  /** What another server needs to go on from here, in the middle of whatever it is. */
+  save(): Uint8Array {
+    const [head, exchange, read, written] = [this.#head, this.#exchange, this.#read, this.#written];
+    const saved: Saved = { head, read, written, ...(exchange ? { exchange } : {}) };
+    return new TextEncoder().encode(JSON.stringify(saved));
+  }
+
+  #restore(state: Uint8Array): void {
+    const saved = JSON.parse(new TextDecoder().decode(state)) as Saved;
+    this.#head = saved.head;
+    this.#exchange = saved.exchange;
+    this.#read = saved.read;
+    this.#written = saved.written;
+  }
 
   ended(): void {
     this.#hasEnded = true;

@@ -254,9 +254,9 @@ export class Scene {
         return freeze(handle);
       };
       const compile = core.compile.bind(core);
-      core.compile = (handle, mapping, nowUs) => {
+      core.compile = (handle, mapping, nowUs, application) => {
         const info = core.connectionInfo(handle);
-        const blob = compile(handle, mapping, nowUs);
+        const blob = compile(handle, mapping, nowUs, application);
         if (typeof blob === "string") throw new Error(`compile: ${blob}`);
         this.steps.push(`${name} compile`);
         this.compiled.push({ node: name, blob: blob.slice(), mapping, info, atUs: nowUs });

@@ -97,6 +97,7 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     sourceEpoch: epoch,
     tuple,
     reset,
+    pool: nodeId,
     blob: bytes,
   }),
   cancel: shape({ type: type("cancel"), flow }),

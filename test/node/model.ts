@@ -188,7 +188,7 @@ export class Node implements Stack, RecordTable {
     };
     this.copies.set(handle, { tuple, owner, isFrozen: false, token: content.token });
     this.records.set(mapping.flow, "active");
-    return { connection: handle };
+    return { connection: handle, state: new Uint8Array(0) };
   }
   tuple(connection: number): Tuple {
     return this.copyOf(connection).tuple;

@@ -124,13 +124,22 @@ rules("R12: a REFUSE after ABORTED is too late", () => {
 
 rules("R13: a blob is passed on only while its flow is open", () => {
   const world = pending();
-  const { flow } = world.last("grant");
-  assert.ok(world.judge.mayRelay(flow));
-  assert.not.ok(world.judge.mayRelay(flow + 1));
-  assert.not.ok(world.judge.mayRelay(world.last("move").previous), "the old flow is not the new");
+  const blob = world.last("blob");
+  const { source, flow } = blob;
+  const target = world.last("grant").target;
+  assert.is(world.judge.heirOf(source, blob), target);
+  assert.is(world.judge.heirOf(target, blob), undefined, "only from its owner");
+  assert.is(world.judge.heirOf(source, { ...blob, flow: flow + 1 }), undefined);
+  const previous = { ...blob, flow: world.last("move").previous };
+  assert.is(world.judge.heirOf(source, previous), undefined, "the old flow is not the new");
+  const other = "7".repeat(32);
+  assert.is(world.judge.heirOf(source, { ...blob, sourceEpoch: other }), undefined);
+  assert.is(world.judge.heirOf(source, { ...blob, targetEpoch: other }), undefined);
   world.settle();
-  assert.not.ok(world.judge.mayRelay(flow));
-  assert.not.ok(buried().judge.mayRelay(flow));
+  assert.is(world.judge.heirOf(source, blob), undefined);
+  const tomb = buried();
+  const late = tomb.last("blob");
+  assert.is(tomb.judge.heirOf(late.source, late), undefined);
 });
 
 rules("R14: nothing is taken from a dead boot epoch; it is answered DEAD", () => {

@@ -53,7 +53,23 @@ router("takes the first rule that matches, in the order they are written", () =>
 
 router("tells the rule that decided", () => {
   const decision = route("host=a  path=/* -> b1").decide(httpHead("a", "/x"), context());
-  assert.equal(decision, { kind: "backend", candidates: ["b1"], rule: "host=a path=/*" });
+  const choice = { candidates: ["b1"], rule: "host=a path=/*", pool: "b1" };
+  assert.equal(decision, { kind: "backend", ...choice });
+});
+
+router("names the pool of a connection, and chooses in it again by its policy", () => {
+  const routes = route("host=a -> pair", "host=b -> b1,b2", "host=c -> b2,b1", "default -> pair");
+  const poolOf = (host: string): string => {
+    const decision = routes.decide(httpHead(host, "/"), context());
+    return decision.kind === "backend" ? decision.pool : "none";
+  };
+  assert.equal(["a", "b", "c", "d"].map(poolOf), ["pair", "b1,b2", "b2,b1", "pair"]);
+  assert.equal(routes.pools, ["pair", "b1,b2", "b2,b1"]);
+  const usable = (name: string): boolean => name !== "b2";
+  assert.equal(routes.candidates("pair", context({ usable })), ["b1"]);
+  assert.is(routes.candidates("b1", context()), undefined, "a backend is no pool");
+  const turns = [1, 2].map(() => routes.candidates("b1,b2", context())?.[0]);
+  assert.equal([...turns].sort(), ["b1", "b2"]);
 });
 
 router("chooses by server name and ALPN", () => {

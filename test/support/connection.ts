@@ -7,6 +7,9 @@ import type {
   Connection,
   ConnectionAddress,
   ConnectionEvents,
+  MoveOutcome,
+  MoveRequest,
+  Readiness,
 } from "../../host/node/connection.ts";
 
 export interface PairOptions {
@@ -98,7 +101,15 @@ export class FakeConnection implements Connection {
   noDelay = false;
   keepAliveMs = 0;
   /** How the holder let go; undefined while it has not. */
-  letGo: "close" | "abort" | undefined = undefined;
+  letGo: "close" | "abort" | "moved" | undefined = undefined;
+  /** What an application sent along with it. */
+  state: Uint8Array = new Uint8Array(0);
+  /** How often the holder said that it may move. */
+  offers = 0;
+  /** The move that was asked for and has no outcome yet. */
+  moving: MoveRequest | undefined = undefined;
+  /** It stands still for a move. */
+  frozen = false;
   /** The peer saw a RST of this end. */
   resetSent = false;
   /** While true nothing leaves this end. */
@@ -124,6 +135,8 @@ export class FakeConnection implements Connection {
   #endedTold = false;
   #failure: Failure | undefined = undefined;
   #closedTold = false;
+  #wasStill = false;
+  #deferred: (() => void)[] = [];
 
   constructor(remote: ConnectionAddress, local: ConnectionAddress, options: PairOptions) {
     this.remote = remote;
@@ -139,11 +152,11 @@ export class FakeConnection implements Connection {
   }
 
   get readableLength(): number {
-    return this.#received.length;
+    return this.#isStill ? 0 : this.#received.length;
   }
 
   get writableLength(): number {
-    return this.#unsent.length;
+    return this.#isStill ? 0 : this.#unsent.length;
   }
 
   /** Both directions are over, seen from this end. */
@@ -160,6 +173,7 @@ export class FakeConnection implements Connection {
 
   read(into: Uint8Array): number {
     this.#mustBeHeld("read");
+    if (this.#isStill) return 0;
     this.reads += 1;
     const taken = this.#received.take(into.length);
     into.set(taken);
@@ -170,11 +184,13 @@ export class FakeConnection implements Connection {
 
   peek(into: Uint8Array, offset: number): number {
     this.#mustBeHeld("peek");
+    if (this.#isStill) return 0;
     return this.#received.copy(into, offset);
   }
 
   write(from: Uint8Array): number {
     this.#mustBeHeld("write");
+    if (this.#isStill) return this.#refuseStill();
     if (this.#finQueued) throw new Error("write after shutdown");
     this.writes += 1;
     if (this.#failure) return 0;
@@ -188,18 +204,21 @@ export class FakeConnection implements Connection {
 
   shutdown(): void {
     this.#mustBeHeld("shutdown");
+    if (this.#defers(() => this.shutdown())) return;
     this.#finQueued = true;
     this.#schedule();
   }
 
   abort(): void {
     this.#mustBeHeld("abort");
+    if (this.#defers(() => this.abort())) return;
     this.letGo = "abort";
     this.#reset();
   }
 
   close(): void {
     this.#mustBeHeld("close");
+    if (this.#defers(() => this.close())) return;
     this.letGo = "close";
     if (this.isOver) return;
     if (this.#received.length > 0) {
@@ -220,6 +239,55 @@ export class FakeConnection implements Connection {
     this.keepAliveMs = idleMs;
   }
 
+  migrate(request: MoveRequest): void {
+    this.#mustBeHeld("migrate");
+    if (this.moving) throw new Error("migrate: a second time");
+    this.moving = request;
+  }
+
+  offer(): void {
+    this.#mustBeHeld("offer");
+    this.offers += 1;
+  }
+
+  /** The node asks whether it may move it. */
+  readiness(): Readiness {
+    return (
+      this.#events?.readiness?.() ?? { kind: "never", reason: "its application does not move it" }
+    );
+  }
+
+  /** After "ready": it could not be moved. */
+  kept(): void {
+    this.#events?.kept?.();
+  }
+
+  /** The grant is there: it stands still when its holder still says so. */
+  freeze(): Readiness {
+    const answer = this.moving?.ready() ?? { kind: "never", reason: "nobody asked" };
+    if (answer.kind === "ready") this.frozen = true;
+    return answer;
+  }
+
+  /** The outcome of the move that was asked for. */
+  settle(outcome: MoveOutcome): void {
+    const { moving } = this;
+    this.moving = undefined;
+    this.frozen = false;
+    const deferred = this.#deferred.splice(0);
+    if (outcome.kind === "moved") {
+      this.letGo = "moved";
+      this.#events?.moved?.();
+    } else {
+      for (const action of deferred) action();
+      this.#news ||= this.#received.length > 0;
+      this.#wasShort ||= this.#wasStill;
+      this.#schedule();
+    }
+    this.#wasStill = false;
+    moving?.done(outcome);
+  }
+
   /** Fault: the connection dies at this end, as from a RST or a time-out. */
   fail(code: string): void {
     this.#failure ??= { code, message: `injected ${code}` };
@@ -238,6 +306,20 @@ export class FakeConnection implements Connection {
     const all = Buffer.alloc(this.#received.length);
     this.read(all);
     return all;
+  }
+
+  get #isStill(): boolean {
+    return this.frozen || this.letGo === "moved";
+  }
+
+  #refuseStill(): number {
+    this.#wasStill = true;
+    return 0;
+  }
+
+  #defers(action: () => void): boolean {
+    if (this.frozen) this.#deferred.push(action);
+    return this.#isStill;
   }
 
   #reset(): void {
@@ -315,6 +397,6 @@ export class FakeConnection implements Connection {
   }
 
   #mustBeHeld(call: string): void {
-    if (this.letGo) throw new Error(`${call} after ${this.letGo}`);
+    if (this.letGo && this.letGo !== "moved") throw new Error(`${call} after ${this.letGo}`);
   }
 }
