@@ -92,7 +92,11 @@ export class Scene {
   readonly #random: SeededRandom;
   #clients = 0;
 
-  constructor(backends: readonly string[] = ["b1"], seed = 1) {
+  constructor(
+    backends: readonly string[] = ["b1"],
+    seed = 1,
+    private readonly options: { readonly accepts?: () => boolean } = {},
+  ) {
     this.#random = new SeededRandom(seed);
     const routes = backends.map((name) => `host=${name}.example -> ${name}`);
     this.cluster = new Cluster({
@@ -149,7 +153,7 @@ export class Scene {
   /** A client that has connected. */
   connect(family: 4 | 6 = 4): Visitor {
     const index = ++this.#clients;
-    const address = family === 4 ? `10.1.0.${index}` : `fd01::${index}`;
+    const address = family === 4 ? `10.1.${index >> 8}.${index & 255}` : `fd01::${index}`;
     const place = `client${index}`;
     const { scheduler, network } = this.cluster;
     const tcp: StrictClient = new StrictClient({
@@ -205,7 +209,7 @@ export class Scene {
   #application(backend: string): Acceptor {
     return {
       isServing: true,
-      accepts: () => true,
+      accepts: () => this.options.accepts?.() ?? true,
       accept: (connection) => {
         const { remote, local, readableLength: atFirst } = connection;
         const told = { backend, remote, local, atFirst, connection, atUs: this.nowUs };
