@@ -59,6 +59,7 @@ export class Endings {
     const isGone = item.record !== "active" && item.record !== "frozen" && item.record !== "moved";
     if (open || !isGone || this.book.entryOf(item.tuple)) return;
     if (!this.book.isOwner(item.tuple, node, item.flow)) return;
+    this.book.count("answered-gone");
     this.released({ flow: item.flow, cause: "closed", tuple: item.tuple });
   }
 

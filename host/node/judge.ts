@@ -16,6 +16,7 @@ import { NO_FLOW } from "./messages.ts";
 import { Grants } from "./grants.ts";
 import { Peers, type Peer } from "./peers.ts";
 import { Recovery } from "./recovery.ts";
+import { Sweep } from "./sweep.ts";
 import { Tombs } from "./tombs.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 
@@ -40,6 +41,7 @@ export class Judge {
   private readonly recovery: Recovery;
   private readonly grants: Grants;
   private readonly endings: Endings;
+  private readonly sweep: Sweep;
 
   constructor(
     private readonly world: JudgeWorld,
@@ -52,6 +54,7 @@ export class Judge {
     this.tombs = new Tombs(this.book);
     this.grants = new Grants(this.book);
     this.recovery = new Recovery(this.book, this.tombs, options);
+    this.sweep = new Sweep(this.book, () => this.recovery.isOn);
     this.endings = new Endings(this.book, this.tombs, this.grants, {
       finish: (entry) => this.finish(entry),
       refuse: (node, epoch, message) => this.handleRefuse(node, epoch, message),
@@ -137,6 +140,7 @@ export class Judge {
       this.tombs.nextTimeoutUs(),
       this.peers.nextDeathUs(),
       this.recovery.nextTimeoutUs(),
+      this.sweep.nextTimeoutUs(),
     );
   }
 
@@ -154,6 +158,7 @@ export class Judge {
       this.declareDead(peer.id);
     }
     this.recovery.handleTimeout();
+    this.sweep.handleTimeout();
   }
 
   private dispatch(peer: Peer, epoch: Epoch, message: Message): void {

@@ -15,6 +15,8 @@ export interface Timers {
   readonly recordUs: number;
   readonly quarantineUs: number;
   readonly tombUs: number;
+  /** How long a client is silent before the owner is asked whether it still has the flow. */
+  readonly idleUs: number;
 }
 
 export const SUSPECT_HEARTBEATS = 3;
@@ -34,6 +36,7 @@ export const TIMERS: Timers = {
   recordUs: 60_000_000,
   quarantineUs: 60_000_000,
   tombUs: 60_000_000,
+  idleUs: 300_000_000,
 };
 
 /** Which constraint of PROTOCOL section 9 the timers break; undefined when none. */

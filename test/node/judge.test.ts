@@ -1,6 +1,8 @@
 /** The table of PROTOCOL section 5, row by row, against the real judge. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { Tuple } from "../../host/core/tuple.ts";
+import { decodeMessage } from "../../host/node/codec.ts";
 import { TIMERS } from "../../host/node/timers.ts";
 import { TUPLE, World } from "./model.ts";
 
@@ -378,5 +380,63 @@ judge("denies when the table or the entries are full, before anything is frozen"
   assert.ok(world.node(A).running());
   assert.not.ok(world.has("grant"));
 });
+
+judge("QUERY: asks the owner of a flow that was idle, and drops only what it does not have", () => {
+  const world = owned();
+  const { flow } = world.table.get(TUPLE) ?? { flow: 0 };
+  const lost = tuples(3_000, world);
+  world.pass(TIMERS.idleUs - 1_000_000);
+  assert.not.ok(world.has("query"), "not yet idle");
+  world.pass(10_000_000);
+  world.settle();
+  const asked = queried(world);
+  assert.is(asked.size, 1 + lost.length, "each once, the owner's and those that it lost");
+  assert.ok(asked.has(flow));
+  assert.is(world.judge.stateOf(TUPLE), "owned", "the owner calls it ACTIVE");
+  for (const tuple of lost) assert.is(world.judge.stateOf(tuple), "none");
+  assert.is(world.judge.counters["answered-gone"], lost.length);
+  assert.is(world.judge.counters["idle-asked"], 1 + lost.length);
+});
+
+judge("QUERY: asks in bounded steps, once in a walk, and not about what is open", () => {
+  const world = reserved();
+  tuples(2_000, world);
+  world.us += TIMERS.idleUs + 1_000_000;
+  const queries = (): number => world.countOf("query");
+  world.judge.stoodStill(TIMERS.idleUs);
+  world.judge.handleTimeout();
+  assert.is(queries(), 32, "768 flows a step");
+  world.us += 60_000;
+  world.judge.handleTimeout();
+  assert.is(queries(), 64);
+  const open = world.table.get(TUPLE)?.flow ?? 0;
+  assert.not.ok(queried(world).has(open), "what is being handed over is not asked about");
+  for (let step = 0; step < 20; step++) {
+    world.us += 60_000;
+    world.judge.handleTimeout();
+  }
+  assert.is(queries(), Math.ceil(2_000 / 24), "one walk, then a pause of T_IDLE");
+});
+
+/** Mappings to B of connections that B does not have. */
+function tuples(count: number, world: World): Tuple[] {
+  world.table.max = count + 10;
+  return Array.from({ length: count }, (_, at) => {
+    const tuple = { ...TUPLE, remotePort: 1 + at };
+    world.table.set(tuple, { action: "forward", node: B, flow: 0x7000_0001 + at });
+    return tuple;
+  });
+}
+
+/** Flows that anybody was asked about. */
+function queried(world: World): Set<number> {
+  const all = world.sent.filter(({ type }) => type === "query");
+  return new Set(
+    all.flatMap(({ bytes }) => {
+      const message = decodeMessage(bytes);
+      return message.type === "query" ? message.items.map(({ flow }) => flow) : [];
+    }),
+  );
+}
 
 judge.run();
