@@ -9,7 +9,7 @@ import {
 import type { BackendConfig, ForwarderConfig } from "../config/config.ts";
 import type { FlagInput, Schema } from "../config/schema.ts";
 import { addFlags, flagInput } from "./flags.ts";
-import { stopSignal } from "./process.ts";
+import { DAEMON_SIGNALS, stopSignal } from "./process.ts";
 
 /** Runs until `stop` is aborted and has cleaned up when its promise settles. */
 export type Daemon<C> = (config: C, stop: AbortSignal) => Promise<void>;
@@ -37,7 +37,8 @@ function addDaemon<C>(
   addFlags(command, schema);
   command.action(async () => {
     const config = check(flagInput(command, schema));
-    const stop = stopSignal();
+    const stop = stopSignal(DAEMON_SIGNALS);
+    process.on("SIGHUP", () => undefined); // What comes before it runs needs no answer: it reads its keys then.
     const run = await load();
     await run(config, stop);
   });

@@ -1,4 +1,7 @@
-/** How a daemon logs, waits for its end, and leaves. Knows signals as an AbortSignal and the two outputs. */
+/**
+ * How a daemon logs, waits for its end, and leaves. Knows the wish to stop as an AbortSignal, SIGHUP, and the
+ * two outputs.
+ */
 import type { Log } from "../node/environment.ts";
 import { formatCounters, type CounterGroups } from "../observe/counters.ts";
 import { jsonLine } from "../observe/json.ts";
@@ -16,7 +19,7 @@ export function daemonLog(json: boolean): Log {
 }
 
 /**
- * Runs until `stop` is aborted, then closes the node and prints its counters. Rejects when the node breaks;
+ * Runs until `stop` is aborted, reading its keys again at each SIGHUP, then closes the node and prints its counters. Rejects when the node breaks;
  * it is closed then too. `leave` undoes what the role did and gives its counters.
  */
 export async function untilStopped(
@@ -25,9 +28,12 @@ export async function untilStopped(
   json: boolean,
   leave: () => CounterGroups | Promise<CounterGroups>,
 ): Promise<void> {
+  const reload = (): void => node.reloadKeys();
+  process.on("SIGHUP", reload);
   try {
     await Promise.race([aborted(stop), node.failed]);
   } finally {
+    process.off("SIGHUP", reload);
     const counters = { ...(await leave()), ...node.counters() };
     node.close();
     if (json) process.stdout.write(jsonLine({ event: "counters", ...counters }));

@@ -52,6 +52,8 @@ export interface RunningNode {
   readonly counters: () => Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Rejects when the node breaks: a trap, a link that is gone. */
   readonly failed: Promise<never>;
+  /** Reads the key file again; one that cannot be used changes nothing, and is logged. */
+  reloadKeys(): void;
   close(): void;
 }
 
@@ -173,6 +175,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
       udp: { ...udp.counters },
       transport: { ...transport.counters },
     }),
+    reloadKeys: () => reloadKeys(config.keyFile, transport, log),
     close: () => {
       loop.close();
       egress?.close();
@@ -181,6 +184,17 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
       transport.close();
     },
   };
+}
+
+function reloadKeys(path: string, transport: Transport, log: Log): void {
+  try {
+    const keys = readKeyFile(path);
+    transport.setKeys(keys);
+    log.write("info", "cluster keys read again", { keys: keys.length });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    log.write("error", `cluster keys not changed: ${message}`);
+  }
 }
 
 function watchPeers(

@@ -5,7 +5,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -36,23 +36,26 @@ export class Daemon {
   readonly ready: Promise<void>;
   /** Settles when it has ended: exit status or signal. */
   readonly ended: Promise<string>;
+  readonly #keyFd: number;
+  #isOver = false;
   #stderr = "";
   #listeners = new Set<(event: DaemonEvent) => void>();
 
-  /** @param key the cluster key as one line of a key file */
-  constructor(node: LabNode, args: readonly string[], key: string) {
+  /** @param keys the cluster keys as lines of a key file */
+  constructor(node: LabNode, args: readonly string[], keys: string) {
     this.name = node.name;
-    const keyFd = unnamedFile(key);
+    this.#keyFd = unnamedFile(keys);
     try {
       const words = ["--enable-source-maps", CLI, ...args, "--json"];
-      const stdio = ["ignore", "pipe", "pipe", keyFd] as const;
+      const stdio = ["ignore", "pipe", "pipe", this.#keyFd] as const;
       const keyFile = ["--key-file", `/proc/self/fd/${KEY_FD}`];
       this.child = node.exec(process.execPath, [...words, ...keyFile], {
         stdio: [...stdio],
         detached: true, // Ctrl-C is for the owner of the lab, which stops its daemons in order.
       });
-    } finally {
-      closeSync(keyFd);
+    } catch (error) {
+      closeSync(this.#keyFd);
+      throw error;
     }
     this.child.stderr?.on("data", (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString()).slice(-STDERR_MAX);
@@ -60,6 +63,10 @@ export class Daemon {
     this.ended = new Promise((resolve) => {
       this.child.once("error", (error) => resolve(error.message));
       this.child.once("close", (status, signal) => resolve(`${signal ?? `exit status ${status}`}`));
+    });
+    void this.ended.then(() => {
+      this.#isOver = true;
+      closeSync(this.#keyFd);
     });
     this.ready = this.#waitReady();
     this.ready.catch(() => undefined); // Whoever starts it awaits it.
@@ -76,6 +83,14 @@ export class Daemon {
 
   get stderr(): string {
     return this.#stderr;
+  }
+
+  /** Replaces its key file's lines and asks it to read them. */
+  setKeys(keys: string): void {
+    if (this.#isOver) return;
+    ftruncateSync(this.#keyFd, 0);
+    writeSync(this.#keyFd, keys, 0);
+    this.child.kill("SIGHUP");
   }
 
   /** SIGTERM, and SIGKILL when that takes too long; returns how it ended. */
@@ -130,7 +145,8 @@ export interface ClusterOptions {
 export class Cluster {
   readonly lab: Lab;
   readonly #options: ClusterOptions;
-  readonly #key = randomBytes(32).toString("hex") + "\n";
+  /** Lines of the key file of whatever is started from now on. */
+  keys = newKey();
   forwarder: Daemon;
   readonly backends = new Map<string, Daemon>();
 
@@ -156,7 +172,7 @@ export class Cluster {
       ...each("--route", routes),
       ...forwarderFlags,
     ];
-    this.forwarder = new Daemon(node, ["forwarder", "--name", node.name, ...flags], this.#key);
+    this.forwarder = new Daemon(node, ["forwarder", "--name", node.name, ...flags], this.keys);
     return this.forwarder;
   }
 
@@ -169,7 +185,7 @@ export class Cluster {
       ...each("--upstream", [upstream]),
       ...backendFlags,
     ];
-    const daemon = new Daemon(node, ["backend", "--name", name, ...flags], this.#key);
+    const daemon = new Daemon(node, ["backend", "--name", name, ...flags], this.keys);
     this.backends.set(name, daemon);
     return daemon;
   }
@@ -192,6 +208,11 @@ export class Cluster {
       .filter(([, end]) => end !== "exit status 0")
       .map(([name, end]) => `${name}: ${end}`);
   }
+}
+
+/** A line of a key file. */
+export function newKey(): string {
+  return randomBytes(32).toString("hex") + "\n";
 }
 
 /** The first line of a daemon's complaint, without a stack. */
