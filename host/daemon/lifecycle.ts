@@ -19,8 +19,9 @@ export function daemonLog(json: boolean): Log {
 }
 
 /**
- * Runs until `stop` is aborted, reading its keys again at each SIGHUP, then closes the node and prints its counters. Rejects when the node breaks;
- * it is closed then too. `leave` undoes what the role did and gives its counters.
+ * Runs until `stop` is aborted, reading its keys again at each SIGHUP, then closes the node and prints its
+ * counters. Rejects when the node breaks; it is closed then too. `leave` undoes what the role did and gives
+ * its counters.
  */
 export async function untilStopped(
   node: RunningNode,
