@@ -41,12 +41,15 @@ export class Daemon {
   #stderr = "";
   #listeners = new Set<(event: DaemonEvent) => void>();
 
-  /** @param keys the cluster keys as lines of a key file */
-  constructor(node: LabNode, args: readonly string[], keys: string) {
+  /**
+   * @param keys   the cluster keys as lines of a key file
+   * @param script what to run with these arguments, when it is not `baton`
+   */
+  constructor(node: LabNode, args: readonly string[], keys: string, script = CLI) {
     this.name = node.name;
     this.#keyFd = unnamedFile(keys);
     try {
-      const words = ["--enable-source-maps", CLI, ...args, "--json"];
+      const words = ["--enable-source-maps", script, ...args, "--json"];
       const stdio = ["ignore", "pipe", "pipe", this.#keyFd] as const;
       const keyFile = ["--key-file", `/proc/self/fd/${KEY_FD}`];
       this.child = node.exec(process.execPath, [...words, ...keyFile], {
@@ -140,6 +143,8 @@ export interface ClusterOptions {
   /** Further flags. */
   readonly forwarderFlags?: readonly string[];
   readonly backendFlags?: readonly string[];
+  /** By node: a script that takes the arguments of `baton backend` and runs in its place. */
+  readonly scripts?: Readonly<Record<string, string>>;
 }
 
 export class Cluster {
@@ -178,14 +183,15 @@ export class Cluster {
 
   startBackend(name: string): Daemon {
     const node = this.lab.node(name);
-    const { upstream, backendFlags = [] } = this.#options;
+    const { upstream, backendFlags = [], scripts = {} } = this.#options;
     const flags = [
       ...each("--tunnel", tunnelsOf(node.address)),
       ...each("--forwarder", [nodeFlag(this.lab.nodes.forwarder.address)]),
       ...each("--upstream", [upstream]),
       ...backendFlags,
     ];
-    const daemon = new Daemon(node, ["backend", "--name", name, ...flags], this.keys);
+    const words = ["backend", "--name", name, ...flags];
+    const daemon = new Daemon(node, words, this.keys, scripts[name]);
     this.backends.set(name, daemon);
     return daemon;
   }

@@ -1,0 +1,150 @@
+/**
+ * Goodput of a single connection on the lab: Baton's stack against the kernel's, over the same routes, in
+ * one run, interleaved; docs/performance.md says what is measured. Exit status 77 where no lab can be had.
+ */
+import { cpus, release } from "node:os";
+import { parseArgs } from "node:util";
+import { LabUnavailable } from "../../host/lab/lab.ts";
+import type { Middlebox } from "../../host/lab/middlebox.ts";
+import { printTable, summarise, type Summary } from "./summary.ts";
+import { NODES, Rig, type Measured, type Stack } from "./rig.ts";
+import type { Direction } from "./talk.ts";
+
+const HELP = `goodput [options]
+  --only LIST      of clean, loss, fair (default: all)
+  --stacks LIST    of core, library, upstream (default: all; loss and fair: core only)
+  --directions LIST  of down, up (default: both)
+  --rounds N       of the clean path (default 5)      --millis N  of each (default 750)
+  --batches N      of three seeds each with loss (default 2)
+  --loss PERCENT   (default 1)      --delay MS  each way (default 20)
+  --seconds N      of each lossy run (default 12)
+  --rate MBIT      of the shared link (default 100)
+  --json
+`;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", default: "clean,loss,fair" },
+    stacks: { type: "string", default: Object.keys(NODES).join() },
+    directions: { type: "string", default: "down,up" },
+    rounds: { type: "string", default: "5" },
+    millis: { type: "string", default: "750" },
+    batches: { type: "string", default: "2" },
+    loss: { type: "string", default: "1" },
+    delay: { type: "string", default: "20" },
+    seconds: { type: "string", default: "12" },
+    rate: { type: "string", default: "100" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+const SEEDS = 3;
+const PAIR: readonly Stack[] = ["kernel", "core"];
+const DIRECTIONS = values.directions.split(",") as Direction[];
+const CLEAN_WARM_MS = 250;
+const LOSS_WARM_MS = 2_000;
+const FAIR_WARM_MS = 5_000;
+const FAIR_RUN_MS = 30_000;
+const FAIR_SAMPLE_MS = 1_000;
+/** So much of the link's rate waits in front of it at most. */
+const QUEUE_SECONDS = 0.05;
+
+if (values.help) process.stdout.write(HELP);
+else await main();
+
+async function main(): Promise<void> {
+  const only = values.only.split(",");
+  let rig: Rig;
+  try {
+    rig = await Rig.open(only.includes("loss") ? SEEDS * PAIR.length : 0);
+  } catch (error) {
+    if (!(error instanceof LabUnavailable)) throw error;
+    process.stderr.write(`goodput: ${error.message}\n`);
+    process.exitCode = 77;
+    return;
+  }
+  const summaries: Summary[] = [];
+  try {
+    if (only.includes("clean")) summaries.push(...summarise("clean", await clean(rig)));
+    if (only.includes("loss")) summaries.push(...summarise("loss", await lossy(rig)));
+    if (only.includes("fair")) summaries.push(...summarise("fair", await fair(rig)));
+  } finally {
+    await rig.close();
+  }
+  const machine = { cpu: cpus()[0]?.model ?? "", cores: cpus().length, kernel: release() };
+  const about = { ...machine, node: process.version, settings: { ...values } };
+  if (values.json) process.stdout.write(JSON.stringify({ about, summaries }, null, 2) + "\n");
+  else printTable(about, summaries);
+}
+
+/** Nothing but the machine in the way. */
+async function clean(rig: Rig): Promise<Measured[]> {
+  const stacks: readonly Stack[] = ["kernel", ...(values.stacks.split(",") as Stack[])];
+  const all: Measured[] = [];
+  for (let round = 0; round < Number(values.rounds); round += 1) {
+    for (const direction of DIRECTIONS) {
+      for (const stack of stacks) {
+        const times = { warmMs: CLEAN_WARM_MS, runMs: Number(values.millis) };
+        all.push(await rig.flow("client", { stack, direction, ...times }));
+      }
+    }
+  }
+  return all;
+}
+
+/** Loss and delay both ways. Each seed is one pattern of loss, which both stacks meet, at the same time. */
+async function lossy(rig: Rig): Promise<Measured[]> {
+  const all: Measured[] = [];
+  for (const direction of DIRECTIONS) {
+    for (let batch = 0; batch < Number(values.batches); batch += 1) {
+      const runs = Array.from({ length: SEEDS }, (_, index) => batch * SEEDS + index + 1);
+      const pairs = runs.flatMap((seed) => PAIR.map((stack) => ({ seed, stack })));
+      const measured = pairs.map(({ seed, stack }, index) =>
+        lossyFlow(rig, `c${index + 1}`, seed, stack, direction),
+      );
+      all.push(...(await Promise.all(measured)));
+    }
+  }
+  return all;
+}
+
+async function lossyFlow(
+  rig: Rig,
+  client: string,
+  seed: number,
+  stack: Stack,
+  direction: Direction,
+): Promise<Measured> {
+  const path = { lossPercent: Number(values.loss), delayMs: Number(values.delay), seed };
+  const box: Middlebox = await rig.lab.middlebox(client, path);
+  try {
+    const runMs = Number(values.seconds) * 1000;
+    return await rig.flow(client, { stack, direction, warmMs: LOSS_WARM_MS, runMs });
+  } finally {
+    await box.close();
+  }
+}
+
+/** One flow of each stack at once over one shaped link towards the client, or from it. */
+async function fair(rig: Rig): Promise<Measured[]> {
+  const all: Measured[] = [];
+  for (const direction of DIRECTIONS) {
+    const [node, device] =
+      direction === "down" ? [rig.lab.nodes.router, "client"] : [rig.lab.nodes.client, "eth0"];
+    const limit = Math.round((Number(values.rate) * 1e6 * QUEUE_SECONDS) / 8);
+    const shape = ["tbf", "rate", `${values.rate}mbit`, "burst", "32kb", "limit", `${limit}`];
+    await tc(["qdisc", "add", "dev", device, "root", ...shape], node);
+    const times = { warmMs: FAIR_WARM_MS, runMs: FAIR_RUN_MS, sampleMs: FAIR_SAMPLE_MS };
+    const flows = PAIR.map((stack) =>
+      rig.flow("client", { stack, direction, ...times }),
+    );
+    all.push(...(await Promise.all(flows)));
+    await tc(["qdisc", "del", "dev", device, "root"], node);
+  }
+  return all;
+}
+
+async function tc(words: readonly string[], node: Rig["lab"]["nodes"]["client"]): Promise<void> {
+  const { status, stderr } = await node.run("tc", words);
+  if (status !== 0) throw new Error(`tc: ${stderr.trim()}`);
+}
