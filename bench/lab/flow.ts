@@ -13,6 +13,8 @@ export interface FlowOptions {
   readonly port: number;
   readonly host: string;
   readonly direction: Direction;
+  /** Else what this machine prefers. */
+  readonly cubic: boolean;
   /** Before the measurement begins, and the measurement. */
   readonly warmMs: number;
   readonly runMs: number;
@@ -39,13 +41,14 @@ const BYTES_RECEIVED = 128;
 const READ_BYTES = 1 << 20;
 
 const options = JSON.parse(process.argv[2] ?? "") as FlowOptions;
+const head = requestHead(options.direction, options.host, options.cubic);
 const onread = { buffer: Buffer.allocUnsafeSlow(READ_BYTES), callback: () => true };
 const socket = connect({ host: options.address, port: options.port, onread });
 socket.on("error", (error) => fail(error.message));
 socket.on("close", () => fail("the connection was closed"));
 await new Promise((resolve) => socket.once("connect", resolve));
-useCubic(socket);
-socket.write(requestHead(options.direction, options.host));
+if (options.cubic) useCubic(socket);
+socket.write(head);
 if (options.direction === "up") {
   const next = (): void => void socket.write(PAYLOAD, next);
   next();
@@ -84,9 +87,9 @@ function info(): { bytes: number; retransmitted: number; atMs: number } {
     libc().getsockoptBytes(fdOf(socket), IPPROTO_TCP, TCP_INFO, INFO_BYTES).buffer,
   );
   const at = options.direction === "down" ? BYTES_RECEIVED : BYTES_ACKED;
-  const head = options.direction === "down" ? 0 : requestHead("up", options.host).length + 1;
+  const before = options.direction === "down" ? 0 : head.length + 1; // and the SYN
   return {
-    bytes: Math.max(0, Number(view.getBigUint64(at, true)) - head),
+    bytes: Math.max(0, Number(view.getBigUint64(at, true)) - before),
     retransmitted: view.getUint32(TOTAL_RETRANS, true),
     atMs: performance.now(),
   };

@@ -11,8 +11,8 @@ import { NODES, Rig, type Measured, type Stack } from "./rig.ts";
 import type { Direction } from "./talk.ts";
 
 const HELP = `goodput [options]
-  --only LIST      of clean, loss, fair (default: all)
-  --stacks LIST    of core, library, upstream (default: all; loss and fair: core only)
+  --only LIST      of clean, cubic, loss, fair (default: all)
+  --stacks LIST    of core, library, upstream (default: all; core alone but for clean)
   --directions LIST  of down, up (default: both)
   --rounds N       of the clean path (default 5)      --millis N  of each (default 750)
   --batches N      of three seeds each with loss (default 2)
@@ -24,7 +24,7 @@ const HELP = `goodput [options]
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "clean,loss,fair" },
+    only: { type: "string", default: "clean,cubic,loss,fair" },
     stacks: { type: "string", default: Object.keys(NODES).join() },
     directions: { type: "string", default: "down,up" },
     rounds: { type: "string", default: "5" },
@@ -65,7 +65,9 @@ async function main(): Promise<void> {
   }
   const summaries: Summary[] = [];
   try {
-    if (only.includes("clean")) summaries.push(...summarise("clean", await clean(rig)));
+    const stacks = ["kernel", ...values.stacks.split(",")] as Stack[];
+    if (only.includes("clean")) summaries.push(...summarise("clean", await clean(rig, stacks)));
+    if (only.includes("cubic")) summaries.push(...summarise("cubic", await clean(rig, PAIR, true)));
     if (only.includes("loss")) summaries.push(...summarise("loss", await lossy(rig)));
     if (only.includes("fair")) summaries.push(...summarise("fair", await fair(rig)));
   } finally {
@@ -77,15 +79,14 @@ async function main(): Promise<void> {
   else printTable(about, summaries);
 }
 
-/** Nothing but the machine in the way. */
-async function clean(rig: Rig): Promise<Measured[]> {
-  const stacks: readonly Stack[] = ["kernel", ...(values.stacks.split(",") as Stack[])];
+/** Nothing but the machine in the way; the kernel's ends use what this machine prefers, or CUBIC. */
+async function clean(rig: Rig, stacks: readonly Stack[], cubic = false): Promise<Measured[]> {
   const all: Measured[] = [];
   for (let round = 0; round < Number(values.rounds); round += 1) {
     for (const direction of DIRECTIONS) {
       for (const stack of stacks) {
         const times = { warmMs: CLEAN_WARM_MS, runMs: Number(values.millis) };
-        all.push(await rig.flow("client", { stack, direction, ...times }));
+        all.push(await rig.flow("client", { stack, direction, cubic, ...times }));
       }
     }
   }
@@ -119,7 +120,7 @@ async function lossyFlow(
   const box: Middlebox = await rig.lab.middlebox(client, path);
   try {
     const runMs = Number(values.seconds) * 1000;
-    return await rig.flow(client, { stack, direction, warmMs: LOSS_WARM_MS, runMs });
+    return await rig.flow(client, { stack, direction, cubic: true, warmMs: LOSS_WARM_MS, runMs });
   } finally {
     await box.close();
   }
@@ -136,7 +137,7 @@ async function fair(rig: Rig): Promise<Measured[]> {
     await tc(["qdisc", "add", "dev", device, "root", ...shape], node);
     const times = { warmMs: FAIR_WARM_MS, runMs: FAIR_RUN_MS, sampleMs: FAIR_SAMPLE_MS };
     const flows = PAIR.map((stack) =>
-      rig.flow("client", { stack, direction, ...times }),
+      rig.flow("client", { stack, direction, cubic: true, ...times }),
     );
     all.push(...(await Promise.all(flows)));
     await tc(["qdisc", "del", "dev", device, "root"], node);

@@ -21,6 +21,7 @@ const server = createServer({ pauseOnConnect: true }, (accepted) => {
       callback: (length: number, buffer: Uint8Array): boolean => {
         if (direction !== undefined) return true;
         direction = head.take(buffer.subarray(0, length));
+        if (head.isCubic) useCubic(socket);
         if (direction === "down") send(socket);
         return true;
       },
@@ -50,7 +51,4 @@ function send(socket: Socket): void {
   next();
 }
 
-server.listen(Number(process.argv[2]), "::", () => {
-  useCubic(server);
-  process.stdout.write("ready\n");
-});
+server.listen(Number(process.argv[2]), "::", () => process.stdout.write("ready\n"));

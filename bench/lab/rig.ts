@@ -116,7 +116,13 @@ export class Rig {
     for (const stack of Object.keys(NODES) as Stack[]) {
       for (let tries = 1; ; tries += 1) {
         try {
-          await this.#run("client", { stack, direction: "down", warmMs: 0, runMs: 50 });
+          await this.#run("client", {
+            stack,
+            direction: "down",
+            cubic: false,
+            warmMs: 0,
+            runMs: 50,
+          });
           break;
         } catch (error) {
           if (tries === WARM_TRIES) throw error;

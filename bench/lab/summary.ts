@@ -4,7 +4,7 @@
 import type { Cpu, Measured, Stack } from "./rig.ts";
 import type { Direction } from "./talk.ts";
 
-export type Section = "clean" | "loss" | "fair";
+export type Section = "clean" | "cubic" | "loss" | "fair";
 
 export interface Summary {
   readonly section: Section;
@@ -27,7 +27,7 @@ export interface Summary {
   readonly retransmitted: number;
 }
 
-const GOALS: Readonly<Record<Section, number>> = { clean: 0.5, loss: 0.8, fair: 0.3 };
+const GOALS: Readonly<Record<Section, number>> = { clean: 0.5, cubic: 0.5, loss: 0.8, fair: 0.3 };
 
 export function summarise(section: Section, all: readonly Measured[]): Summary[] {
   return [...new Set(all.map(({ direction }) => direction))].flatMap((direction) => {
@@ -70,7 +70,10 @@ function summary(
 /** What a flow had of all that passed, interval by interval. */
 function sharesOf(stack: Stack, all: readonly Measured[]): number[] {
   const own = all.find((each) => each.stack === stack)?.samples ?? [];
-  return own.map((bytes, at) => bytes / sum(all.map(({ samples }) => samples[at] ?? 0)));
+  // They do not begin in the same instant: the last interval may be one flow's alone.
+  return own
+    .slice(0, -1)
+    .map((bytes, at) => bytes / sum(all.map(({ samples }) => samples[at] ?? 0)));
 }
 
 function rate({ bytes, seconds }: Measured): number {

@@ -10,15 +10,19 @@ export type Direction = "down" | "up";
 /** Sent over and over; nobody looks at it. */
 export const PAYLOAD = Buffer.alloc(1 << 20, "baton ");
 
-/** `host` chooses the backend. */
-export function requestHead(direction: Direction, host: string): string {
+/** `host` chooses the backend; `cubic` asks a server on the kernel's stack for CUBIC. */
+export function requestHead(direction: Direction, host: string, cubic: boolean): string {
   const method = direction === "down" ? "GET" : "PUT";
-  return `${method} /${direction} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
+  return `${method} /${direction}${cubic ? "?cubic" : ""} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
 }
 
 /** Takes the first bytes of a connection; undefined while the head has not come whole. */
 export class HeadReader {
   #text = "";
+
+  get isCubic(): boolean {
+    return this.#text.includes("?cubic ");
+  }
 
   take(bytes: Uint8Array): Direction | undefined {
     this.#text += Buffer.from(bytes).toString("latin1");
@@ -35,7 +39,7 @@ export function fdOf(of: object): number {
   return (of as { readonly _handle: { readonly fd: number } })._handle.fd;
 }
 
-/** CUBIC against CUBIC, whatever this machine prefers. Accepted sockets have it from their server. */
+/** CUBIC against CUBIC, whatever this machine prefers. A namespace may not be allowed to change its default. */
 export function useCubic(of: object): void {
   libc().setsockoptBytes(fdOf(of), IPPROTO_TCP, TCP_CONGESTION, Buffer.from("cubic"));
 }
