@@ -152,6 +152,7 @@ export {
   queueInit,
   queueAt,
   queueMake,
+  queueTogether,
   queueWrite,
   queueRead,
   queueDiscard,

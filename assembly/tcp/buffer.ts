@@ -60,6 +60,16 @@ export function queueContiguous(queuePtr: usize, position: u32, len: u32): u32 {
   return min(len, CHUNK_SIZE - (place & CHUNK_MASK));
 }
 
+/** Like queueContiguous, but on into the chunks behind for as long as each lies right after the one before. */
+export function queueTogether(queuePtr: usize, position: u32, len: u32): u32 {
+  let done = queueContiguous(queuePtr, position, len);
+  const from = queueAt(queuePtr, position);
+  while (done < len && queueAt(queuePtr, position + done) == from + done) {
+    done += queueContiguous(queuePtr, position + done, len - done);
+  }
+  return done;
+}
+
 /**
  * Like queueAt, but takes the chunk when it is absent.
  * @param most chunks that the queue may hold (share.ts)
@@ -139,20 +149,15 @@ export function queueDiscard(queuePtr: usize, head: u32): void {
     discardDeep(queuePtr, from, place);
     return;
   }
-  for (let at = from & ~CHUNK_MASK; at != (place & ~CHUNK_MASK); at += CHUNK_SIZE) {
-    giveEntry(queuePtr, entryPtr(queuePtr, at));
-  }
+  giveBetween(queuePtr, from, place);
 }
 
 /** Gives every chunk back and starts anew at position `head`: for a queue that holds no valid byte. */
 export function queueClear(queuePtr: usize, head: u32): void {
   const queue = changetype<Queue>(queuePtr);
   if (queue.tail != queue.head) {
-    const first = queue.head & ~CHUNK_MASK;
     if (queue.depth == 0) {
-      for (let at = first; at != queue.tail; at += CHUNK_SIZE) {
-        giveEntry(queuePtr, entryPtr(queuePtr, at));
-      }
+      giveBetween(queuePtr, queue.head, queue.tail);
     } else {
       discardDeep(queuePtr, queue.head, queue.tail);
       for (let index: u32 = 0; index < ENTRIES; index++) {
@@ -271,10 +276,22 @@ function deepen(queuePtr: usize): bool {
 
 /** Gives back data chunks of [from, to) and index chunks that lie wholly before `to`. */
 function discardDeep(queuePtr: usize, from: u32, to: u32): void {
+  giveBetween(queuePtr, from, to);
   const end = to & ~CHUNK_MASK;
   for (let at = from & ~CHUNK_MASK; at != end; at += CHUNK_SIZE) {
-    giveEntry(queuePtr, entryPtr(queuePtr, at));
     const slot = at >>> CHUNK_SHIFT;
     if ((slot & INDEX_MASK) == INDEX_MASK) giveEntry(queuePtr, indexEntryPtr(queuePtr, slot));
+  }
+}
+
+/**
+ * Gives back the data chunks of [from, to), last first: the pool hands them out in the opposite order, so
+ * that chunks which lie together in memory will lie together in the next queue (queueTogether).
+ */
+function giveBetween(queuePtr: usize, from: u32, to: u32): void {
+  const first = from & ~CHUNK_MASK;
+  for (let at = to & ~CHUNK_MASK; at != first;) {
+    at -= CHUNK_SIZE;
+    giveEntry(queuePtr, entryPtr(queuePtr, at));
   }
 }

@@ -13,6 +13,7 @@ import {
   queueContiguous,
   queueDiscard,
   queueMake,
+  queueTogether,
 } from "./buffer";
 import { BUFFER_MAX, configLinkMtu, configRcvBufMax } from "./config";
 import {
@@ -92,7 +93,7 @@ export function socketReadable(ptr: usize, offset: u32, spanPtr: usize): i32 {
   if (unread < offset) return Err.ARGUMENT;
   const position = tcb.rcvRead + offset;
   const queuePtr = ptr + offsetof<Tcb>("rcvQueueHead");
-  const len = queueContiguous(queuePtr, position, unread - offset);
+  const len = queueTogether(queuePtr, position, unread - offset);
   const at: usize = len == 0 ? 0 : queueAt(queuePtr, position);
   assert(len == 0 || at != 0);
   store<u32>(spanPtr, <u32>at);

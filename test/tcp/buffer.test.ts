@@ -71,6 +71,51 @@ onBothBuilds(buffer, (test) => {
     );
   });
 
+  test("what is written in one go lies in few pieces, also in chunks used before", (core) => {
+    assert.is(initCore(core, { bufferBytes: 64 * 4096 }), 0);
+    const queue = core.scratch(200_000);
+    const data = queue + 1024;
+    core.write(data, pattern(120_000, 1));
+    for (const [start, len] of [
+      [77, 100_000],
+      [2 ** 32 - 50_000, 120_000],
+      [5, 20_000],
+    ] as const) {
+      core.f.queueInit!(queue, start);
+      for (let round = 0, at = start; round < 20; round += 1, at = (at + len) >>> 0) {
+        assert.is(core.f.queueWrite!(queue, at, data, len, ANY), len);
+        let spans = 0;
+        for (let done = 0, span = 0; done < len; done += span, spans += 1) {
+          span = core.f.queueTogether!(queue, (at + done) >>> 0, len - done);
+          const ptr = u32(core.f.queueAt!(queue, (at + done) >>> 0));
+          assert.equal(
+            core.bytes.slice(ptr, ptr + span),
+            core.bytes.slice(data + done, data + done + span),
+          );
+        }
+        // An index chunk comes out of the middle of a run, and goes back on top of all.
+        assert.ok(spans <= 10, `${spans} spans in round ${round} from ${start}`);
+        core.f.queueClear!(queue, (at + len) >>> 0);
+        assert.is(core.f.chunksUsed!(), 0);
+      }
+    }
+  });
+
+  test("a span ends where the next chunk lies elsewhere", (core) => {
+    assert.is(initCore(core, { bufferBytes: 64 * 4096 }), 0);
+    const one = core.scratch(65536);
+    const other = one + 1024;
+    core.f.queueInit!(one, 0);
+    core.f.queueInit!(other, 0);
+    for (let at = 0; at < 4 * 4096; at += 4096) {
+      assert.is(core.f.queueWrite!(one, at, one + 8192, 4096, ANY), 4096);
+      assert.is(core.f.queueWrite!(other, at, one + 8192, 4096, ANY), 4096);
+    }
+    assert.is(core.f.queueTogether!(one, 10, 16_000), 4086);
+    core.f.queueClear!(one, 0);
+    core.f.queueClear!(other, 0);
+  });
+
   test("a queue refuses what is too far ahead, and survives an empty pool", (core) => {
     assert.is(initCore(core, { bufferBytes: 8 * 4096 }), 0);
     const queue = core.scratch(65536);
