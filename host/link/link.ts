@@ -16,6 +16,11 @@ export interface Link {
   /** Reads into the slots of the batch from index 0 on, fills its descriptors; returns the count, 0 when none waits. */
   receive(batch: PacketBatch): number;
   /**
+   * Whether the last `receive` found no more. One that did not may have stopped before the batch was full:
+   * after many bytes, so that they are dealt with while they are in the processor's caches.
+   */
+  readonly drained: boolean;
+  /**
    * Writes packet `index` of the batch, offload fields included; a link may gather packets until `flush`,
    * so the slot must stay untouched until then. False: the device refused it (full queue, link down);
    * the link has counted it, the sender need not.

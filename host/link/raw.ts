@@ -72,6 +72,10 @@ export class RawLink implements Link {
     this.#queues = queues;
   }
 
+  get drained(): boolean {
+    return true;
+  }
+
   receive(): number {
     return 0;
   }

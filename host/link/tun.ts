@@ -38,6 +38,8 @@ const MTU = 1500;
 const QUEUE_LEN = 4096;
 /** IP's largest packet. */
 const PACKET_MAX = 65535;
+/** A batch of super-packets ends with the packet that brings it beyond this: a quarter of a usual L2 cache. */
+const BATCH_BYTES = 256 << 10;
 
 /** Opens and configures the device. Resolves when packets are being reported. */
 export async function openTun(options: TunOptions): Promise<TunLink> {
@@ -105,6 +107,7 @@ export class TunLink implements Link {
   /** The watcher reported while nobody listened. */
   #unheard = false;
   #persist: boolean;
+  #drained = true;
 
   /** Use `openTun`. */
   constructor(fd: number, options: TunLinkOptions) {
@@ -122,6 +125,10 @@ export class TunLink implements Link {
     return this.#watcher?.kind;
   }
 
+  get drained(): boolean {
+    return this.#drained;
+  }
+
   /** Packets that the kernel dropped because this reader was late. */
   get kernelDrops(): number {
     return deviceDrops(this.device);
@@ -129,11 +136,13 @@ export class TunLink implements Link {
 
   receive(batch: PacketBatch): number {
     const watcher = this.#watcher;
+    this.#drained = true;
     if (this.#fd < 0 || !watcher) return 0;
     if (batch.memory !== this.#memory) this.#attach(batch.memory);
     const room = batch.slotBytes + VNET_BYTES;
     let count = 0;
     let reads = 0;
+    let left = BATCH_BYTES;
     if (watcher.pending.length > 0) {
       const bytes = watcher.pending;
       const fits = bytes.length < room;
@@ -143,15 +152,17 @@ export class TunLink implements Link {
       reads = 1;
     }
     // Bounded by reads, not by good packets: malformed ones must not keep the loop here.
-    for (; reads < batch.length; reads += 1) {
+    for (; reads < batch.length && left > 0; reads += 1) {
       const to = this.#address + batch.ptr(count) - VNET_BYTES;
       const length = this.#libc.read(this.#fd, to, room);
       if (length <= 0) {
         this.#readFailed(-length);
-        break;
+        return count;
       }
+      left -= length;
       if (this.#accept(batch, count, length)) count += 1;
     }
+    this.#drained = false;
     return count;
   }
 

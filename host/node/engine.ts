@@ -9,7 +9,7 @@ import type { Link } from "../link/link.ts";
 import type { Transport, OutgoingDatagram } from "../transport/transport.ts";
 import type { Clock, Endpoint } from "./environment.ts";
 
-/** Batches read from the link before events and timers get their turn: 16 * 64 packets. */
+/** Batches read from the link before timers get their turn: 16 * 64 packets, or a few MiB. */
 const BATCHES_PER_TURN_MAX = 16;
 
 /** Events handled in one turn; what is left makes the turn report more work. */
@@ -98,9 +98,13 @@ export class Engine {
     const { core, link } = this.#options;
     for (let round = 0; round < BATCHES_PER_TURN_MAX; round++) {
       const count = link.receive(core.rx);
-      if (count === 0) return false;
-      this.#handle(role, count);
-      if (count < core.rx.length) return false;
+      if (count > 0) this.#handle(role, count);
+      if (link.drained) return false;
+      // The application reads what is still in the caches, and the peer hears of it while the next batch
+      // is on its way: a window that is acknowledged as a whole would stop and go.
+      this.#drainEvents(role);
+      if (role.isOver) return false;
+      this.#transmit(role);
     }
     return true;
   }

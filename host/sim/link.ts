@@ -38,6 +38,10 @@ export class SimLink implements Link {
     return count;
   }
 
+  get drained(): boolean {
+    return this.#queue.length === 0;
+  }
+
   transmit(batch: PacketBatch, index: number): boolean {
     const ptr = batch.ptr(index);
     const bytes = batch.memory.slice(ptr, ptr + batch.len(index));

@@ -95,6 +95,33 @@ for (const watch of ["loop", "worker"] as const) {
   }
 }
 
+check("ends a batch after many bytes and says whether more may wait", async () => {
+  const link = await open({ name: "baton1", mtu: 65_535, routes: [{ to: "10.99.0.50" }] });
+  const { batch } = new Reader(link, 64);
+  link.onReadable(() => undefined); // What arrives waits in the device.
+  const socket = createSocket("udp4").bind(0, "10.99.9.1");
+  await once(socket, "listening");
+  const bytes = 60_000;
+  const datagrams = 12;
+  for (let sent = 0; sent < datagrams; sent += 1) {
+    await new Promise((resolve) => socket.send(Buffer.alloc(bytes), 7, "10.99.0.50", resolve));
+  }
+  const batches: number[] = [];
+  do {
+    const count = link.receive(batch);
+    const indexes = Array.from({ length: count }, (_, index) => index);
+    batches.push(indexes.filter((index) => batch.len(index) > bytes).length);
+  } while (!link.drained);
+  assert.is(
+    batches.reduce((sum, count) => sum + count, 0),
+    datagrams,
+  );
+  assert.ok(batches.length > 2, `${batches} large packets in a batch of ${batch.length}`);
+  assert.is(link.receive(batch), 0);
+  assert.ok(link.drained);
+  socket.close();
+});
+
 check("goes on after the device was down and up again", async () => {
   for (const watch of ["loop", "worker"] as const) {
     const link = await open({ name: "baton2", routes: [{ to: "10.99.0.50" }], watch });

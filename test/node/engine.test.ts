@@ -1,0 +1,107 @@
+/** The order of a turn, with a core and a link that only say when they are called. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Core } from "../../host/core/core.ts";
+import type { Link } from "../../host/link/link.ts";
+import { Engine, type Role } from "../../host/node/engine.ts";
+import type { Transport } from "../../host/transport/transport.ts";
+
+const engine = suite("engine");
+
+/** What a link gives: packets in a batch, and whether more wait. */
+interface Batch {
+  readonly count: number;
+  readonly drained: boolean;
+}
+
+/** An engine whose every call is written down; `later` runs with each event. */
+function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = () => undefined) {
+  const calls: string[] = [];
+  let events = 0;
+  let segments = 0;
+  const link = {
+    drained: true,
+    receive: () => {
+      const batch = batches.shift() ?? { count: 0, drained: true };
+      link.drained = batch.drained;
+      calls.push(`receive ${batch.count}`);
+      return batch.count;
+    },
+    transmit: () => calls.push("transmit"),
+    flush: () => undefined,
+  };
+  const core = {
+    rx: { length: 64 },
+    tx: {},
+    handlePackets: () => {
+      events += 1;
+      segments += 1;
+      return 0;
+    },
+    pollEvent: () => (events > 0 ? ((events -= 1), { kind: "readable" }) : undefined),
+    pollTransmit: () => (segments > 0 ? ((segments -= 1), 1) : 0),
+    pollHandback: () => 0,
+    nextTimeoutUs: () => Infinity,
+  };
+  const role = {
+    isOver: false,
+    event: () => {
+      calls.push("event");
+      later(role);
+    },
+    pump: () => undefined,
+    nextTimeoutUs: () => Infinity,
+  };
+  const transport = { pollDatagram: () => undefined, nextTimeoutUs: () => Infinity };
+  const made = new Engine({
+    core: core as unknown as Core,
+    clock: { nowUs: () => 1, wallMs: () => 1 },
+    link: link as unknown as Link,
+    transport: transport as unknown as Transport,
+    receiveDatagrams: () => undefined,
+    sendDatagram: () => undefined,
+  });
+  made.setRole(role as unknown as Role);
+  const more = made.turn();
+  return { calls, more };
+}
+
+engine("acknowledges one batch before it reads the next", () => {
+  const { calls, more } = trace([
+    { count: 4, drained: false },
+    { count: 4, drained: false },
+    { count: 1, drained: true },
+  ]);
+  const round = ["event", "transmit"];
+  assert.equal(calls, ["receive 4", ...round, "receive 4", ...round, "receive 1", ...round]);
+  assert.not.ok(more);
+});
+
+engine("reads on after a batch of which nothing was left", () => {
+  const { calls } = trace([
+    { count: 0, drained: false },
+    { count: 2, drained: true },
+  ]);
+  assert.equal(calls, ["receive 0", "receive 2", "event", "transmit"]);
+});
+
+engine("asks for another turn when packets keep coming", () => {
+  const endless = Array.from({ length: 100 }, () => ({ count: 64, drained: false }));
+  const { calls, more } = trace(endless);
+  assert.ok(more);
+  assert.is(calls.filter((call) => call.startsWith("receive")).length, 16);
+});
+
+engine("says nothing more once its life is over", () => {
+  const { calls, more } = trace(
+    [
+      { count: 4, drained: false },
+      { count: 4, drained: true },
+    ],
+    (role) => (role.isOver = true),
+  );
+  assert.equal(calls, ["receive 4", "event"]);
+  assert.not.ok(more);
+});
+
+engine.run();
