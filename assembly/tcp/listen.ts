@@ -60,7 +60,7 @@ export function listenArrives(now: u64): i32 {
     count(Counter.TCP_MALFORMED);
     return Verdict.DROPPED;
   }
-  if (!synSane()) {
+  if ((seg.flags & TcpFlag.FIN) != 0 || !synSane()) {
     count(Counter.TCP_SYN_DROPPED);
     return Verdict.DROPPED;
   }
@@ -126,7 +126,10 @@ export function synOptionsTake(ptr: usize, now: u64): void {
   const seg = segment();
   const options = changetype<Options>(OPTIONS);
   const present = seg.present;
-  if ((present & OptionBit.MSS) != 0) tcb.peerMss = <u16>max<u32>(options.mss, MSS_MIN);
+  // An MSS of 0 says nothing (as Linux).
+  if ((present & OptionBit.MSS) != 0 && options.mss != 0) {
+    tcb.peerMss = <u16>max<u32>(options.mss, MSS_MIN);
+  }
   if ((present & OptionBit.TIMESTAMPS) != 0) {
     tcb.flags |= Flag.TIMESTAMPS;
     tcb.tsRecent = seg.tsVal;
