@@ -16,11 +16,14 @@ import {
   recoveryPartial,
   recoveryProbe,
 } from "./recovery";
+import { Mark, nodeAt } from "./node";
 import { rtoBackedOff } from "./rtt";
 import { segment } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet } from "./timer";
 import { urgentAcked } from "./urgent";
+
+const RENEGE_US_MIN: u64 = 10_000;
 
 /**
  * Takes SEG.ACK, SEG.WND and the SACK blocks of a segment whose ACK lies in
@@ -49,6 +52,7 @@ export function ackArrives(ptr: usize, now: u64): void {
   }
   recoveryAck(ptr, advanced, dsack, priorPipe, now);
   if (advanced || flightSackedNow() != 0) rearm(ptr, now);
+  if (advanced) suspectRenege(ptr, now);
   recoveryProbe(ptr, now);
   if (tcb.sndEnd - tcb.sndNxt != 0 || (tcb.flags & Flag.FIN_QUEUED) != 0) outAdd(ptr);
 }
@@ -64,6 +68,16 @@ export function rearm(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.sndUna == tcb.sndNxt) timerClear(ptr, Timer.RTO);
   else timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));
+}
+
+/**
+ * What is next in order was SACKed, yet the peer does not acknowledge it: it took that back (RFC 2018 section 8). All
+ * is sent again soon; not at once, as an ACK may have been overtaken (Linux tcp_check_sack_reneging).
+ */
+function suspectRenege(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.flightHead == 0 || (nodeAt(tcb.flightHead).marks & Mark.SACKED) == 0) return;
+  timerSet(ptr, Timer.RTO, now + max<u64>((<u64>tcb.srttUs) >> 1, RENEGE_US_MIN));
 }
 
 /** RFC 9293 3.10.7.4: the send window is taken from the newest segment. True when it changed. */
@@ -92,6 +106,8 @@ function advance(ptr: usize, ack: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   flightAcked(ptr, ack);
   tcb.sndUna = ack;
+  // Karn: the timeout stays backed off until a round trip is measured (RFC 6298 5.7), which may be in this ACK.
+  if (tcb.rtoCount != 0) tcb.rtoUs = <u32>rtoBackedOff(ptr, <u32>tcb.rtoCount);
   tcb.rtoCount = 0;
   tcb.persistCount = 0;
   tcb.troubleUs = 0;
