@@ -117,7 +117,7 @@ export function abort(handle: u32, nowUs: f64): i32 {
   const err = tcbCheck(ptr);
   if (err < 0) return err;
   if (!clockTell(nowUs)) return Err.ARGUMENT;
-  socket.socketAbort(ptr);
+  socket.socketAbort(ptr, <u64>nowUs);
   return Err.OK;
 }
 

@@ -10,12 +10,7 @@ import { OptionBit } from "../wire/options";
 import { seqGt, seqLe, seqLt } from "../wire/seq";
 import { TcpFlag } from "../wire/tcp";
 import { ackArrives, finAcked } from "./ack";
-import {
-  connectionAbort,
-  connectionDetach,
-  connectionEnd,
-  connectionEstablished,
-} from "./connection";
+import { connectionDetach, connectionEnd, connectionEstablished } from "./connection";
 import { demuxFind } from "./demux";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
@@ -107,8 +102,9 @@ function synchronisedArrives(ptr: usize, now: u64): i32 {
     return Verdict.CONSUMED;
   }
   if (seg.dataLen != 0 && (tcb.flags & Flag.LET_GO) != 0 && dataIsNew(tcb)) {
-    // Nobody is left to read it: the peer must know (RFC 9293 3.10.4, SHLD-3).
-    connectionAbort(ptr, Err.ABORTED);
+    // Nobody is left to read it: the peer must know (RFC 9293 3.10.4, SHLD-3), by a number that it expects.
+    refuse();
+    connectionEnd(ptr, Err.ABORTED, true);
     return Verdict.CONSUMED;
   }
   if (textArrives(ptr, now)) peerFinReached(ptr, now);
@@ -164,25 +160,19 @@ function sequenceAccepts(ptr: usize): bool {
   return seqLe(tcb.rcvNxt, seg.seq + segmentLen()) && seqLe(seg.seq, tcb.rcvAdv);
 }
 
-/** Answers an unacceptable segment with an ACK; one without data only now and then, or two ends may loop. */
+/**
+ * Answers an unacceptable segment with an ACK; one without data, or a SYN, now and then only: two ends that each
+ * find the other's ACK unacceptable would answer each other for ever. A keep-alive is such a segment.
+ */
 function unacceptable(ptr: usize, now: u64): void {
-  const tcb = changetype<Tcb>(ptr);
   const seg = segment();
-  if (seg.dataLen == 0 && (seg.flags & TcpFlag.FIN) == 0) {
-    if ((seg.flags & TcpFlag.SYN) == 0 && isKeepAlive(tcb)) {
-      ackNow(ptr);
-      return;
-    }
+  if ((seg.flags & TcpFlag.SYN) != 0) {
     challenge(ptr, now);
     return;
   }
+  if (seg.dataLen == 0 && (seg.flags & TcpFlag.FIN) == 0 && !mayAnswer(ptr, now)) return;
   outsideWindow(ptr);
   ackNow(ptr);
-}
-
-/** A probe of the peer: one before what we expect. Answered always, for it counts the answers. */
-function isKeepAlive(tcb: Tcb): bool {
-  return segment().seq == tcb.rcvNxt - 1;
 }
 
 /** RFC 7323 4.3: TS.Recent from the segment that covers the last ACK sent. */
@@ -205,20 +195,29 @@ function resetArrives(ptr: usize): void {
   connectionEnd(ptr, refused ? Err.REFUSED : Err.RESET, true);
 }
 
+/** Whether this connection's last answer to a stray segment is long enough ago; notes that it answers now. */
+function mayAnswer(ptr: usize, now: u64): bool {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.challengeUs != 0 && now < tcb.challengeUs + CHALLENGE_US) {
+    count(Counter.TCP_CHALLENGES_WITHHELD);
+    return false;
+  }
+  tcb.challengeUs = now;
+  return true;
+}
+
 /** RFC 5961: an ACK that a genuine peer answers with an exact RST. Limited for each connection and in all. */
 function challenge(ptr: usize, now: u64): void {
-  const tcb = changetype<Tcb>(ptr);
   const second = now / 1_000_000;
   if (second != challengeSecond) {
     challengeSecond = second;
     challenges = 0;
   }
-  const recent = tcb.challengeUs != 0 && now < tcb.challengeUs + CHALLENGE_US;
-  if (recent || CHALLENGES_MAX <= challenges) {
+  if (CHALLENGES_MAX <= challenges) {
     count(Counter.TCP_CHALLENGES_WITHHELD);
     return;
   }
-  tcb.challengeUs = now;
+  if (!mayAnswer(ptr, now)) return;
   challenges++;
   count(Counter.TCP_CHALLENGES);
   ackNow(ptr);

@@ -6,6 +6,7 @@ import { Counter, count } from "../counters";
 import { Err } from "../errors";
 import { EventType, State } from "../report";
 import { ipHeaderLenOf } from "../wire/ip";
+import { OptionBit, optionsWrite } from "../wire/options";
 import { TcpFlag, TCP_HEADER_LEN } from "../wire/tcp";
 import { queueClear, queueInit } from "./buffer";
 import { congestionInit } from "./congestion";
@@ -28,6 +29,7 @@ const MSS_DEFAULT_V4: u32 = 536;
 const MSS_DEFAULT_V6: u32 = 1220;
 const TTL_DEFAULT: u32 = 64;
 const TUPLE: usize = memory.data(40, 8);
+const OPTION_BYTES: usize = memory.data(12, 4);
 
 /** SYN-RECEIVED blocks that came from LISTEN: what the half-open limit bounds. */
 let halfOpen: u32 = 0;
@@ -184,14 +186,23 @@ export function connectionFree(ptr: usize): void {
 }
 
 /** Ends the connection with a RST to the peer (RFC 9293 3.10.5). */
-export function connectionAbort(ptr: usize, err: i32): void {
+export function connectionAbort(ptr: usize, err: i32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   tupleOf(ptr, TUPLE);
   const synchronised = tcb.state != State.SYN_SENT;
-  if (synchronised && (tcb.flags & Flag.FROZEN) == 0) {
-    replySegment(TUPLE, tcb.sndNxt, tcb.rcvNxt, TcpFlag.RST | TcpFlag.ACK, 0, 0, 0);
-  }
+  if (synchronised && (tcb.flags & Flag.FROZEN) == 0) resetSend(tcb, now);
   connectionEnd(ptr, err, true);
+}
+
+/** RFC 7323 3.2: the timestamps that were agreed stand on a RST too. */
+function resetSend(tcb: Tcb, now: u64): void {
+  let len: u32 = 0;
+  if ((tcb.flags & Flag.TIMESTAMPS) != 0) {
+    const tsVal = <u32>(now / 1000) + tcb.tsOffset;
+    len = optionsWrite(OPTION_BYTES, OptionBit.TIMESTAMPS, tsVal, tcb.tsRecent, 0, 0);
+  }
+  const flags = TcpFlag.RST | TcpFlag.ACK;
+  replySegment(TUPLE, tcb.sndNxt, tcb.rcvNxt, flags, 0, OPTION_BYTES, len);
 }
 
 /** Whether the application left bytes unread: closing then means RST (RFC 9293 SHLD-3). */

@@ -102,7 +102,7 @@ function retransmissionTimeout(ptr: usize, now: u64): void {
   if (isHopeless(tcb, now)) {
     tcb.error = Err.TIMEOUT;
     if (handshake) connectionEnd(ptr, Err.TIMEOUT, true);
-    else connectionAbort(ptr, Err.TIMEOUT);
+    else connectionAbort(ptr, Err.TIMEOUT, now);
     return;
   }
   tcb.rtoCount = <u8>(<u32>tcb.rtoCount + 1);
@@ -135,7 +135,7 @@ function persistTimeout(ptr: usize, now: u64): void {
   const unanswered = rtoBackedOff(ptr, <u32>tcb.persistCount) < silent;
   const overdue = tcb.userTimeoutUs != 0 && tcb.userTimeoutUs <= now - tcb.troubleUs;
   if (unanswered && (overdue || limit <= <u32>tcb.persistCount)) {
-    connectionAbort(ptr, Err.TIMEOUT);
+    connectionAbort(ptr, Err.TIMEOUT, now);
     return;
   }
   if (<u32>tcb.persistCount < 255) tcb.persistCount = <u8>(<u32>tcb.persistCount + 1);
@@ -164,7 +164,7 @@ function keepAliveTimeout(ptr: usize, now: u64): void {
       ? patience <= idle && tcb.keepProbes != 0
       : tcb.keepProbesMax <= tcb.keepProbes;
   if (hopeless) {
-    connectionAbort(ptr, Err.TIMEOUT);
+    connectionAbort(ptr, Err.TIMEOUT, now);
     return;
   }
   tcb.keepProbes = <u8>(<u32>tcb.keepProbes + 1);

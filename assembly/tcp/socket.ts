@@ -168,11 +168,11 @@ export function socketShutdown(ptr: usize): i32 {
 }
 
 /** RST, and the application's view is gone too: no event follows but RELEASED. */
-export function socketAbort(ptr: usize): void {
+export function socketAbort(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   tcb.flags |= Flag.LET_GO;
   tcb.events &= 1 << EventType.RELEASED;
-  if ((tcb.flags & Flag.DETACHED) == 0) connectionAbort(ptr, Err.ABORTED);
+  if ((tcb.flags & Flag.DETACHED) == 0) connectionAbort(ptr, Err.ABORTED, now);
   else connectionFreeIfDone(ptr);
 }
 
@@ -186,7 +186,7 @@ export function socketRelease(ptr: usize, now: u64): void {
     return;
   }
   if (connectionHasUnread(ptr) || tcb.state == State.SYN_SENT) {
-    connectionAbort(ptr, Err.ABORTED);
+    connectionAbort(ptr, Err.ABORTED, now);
     return;
   }
   connectionShutdown(ptr);
