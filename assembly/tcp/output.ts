@@ -32,6 +32,8 @@ import {
 import { urgentMark } from "./urgent";
 import { windowAdvertise, windowStarved } from "./window";
 
+/** Data that leaves so soon after data came answers it: the next ACK may wait for an answer too (Linux). */
+const ANSWER_US: u32 = 40_000;
 /** Packets that one connection may send before the next one has its turn. */
 const TURN_PACKETS: u32 = 16;
 const TUPLE: usize = memory.data(40, 8);
@@ -127,7 +129,8 @@ function resend(ptr: usize, index: u32, now: u64): bool {
   const end = node.end;
   const fin = (tcb.flags & Flag.FIN_SENT) != 0 && end == tcb.sndEnd + 1;
   const len = end - node.start - (fin ? 1 : 0);
-  const flags = TcpFlag.ACK | (fin ? TcpFlag.FIN : 0) | (end == tcb.sndNxt ? TcpFlag.PSH : 0);
+  const flags =
+    TcpFlag.ACK | (fin ? TcpFlag.FIN : 0) | (end == tcb.sndNxt && len != 0 ? TcpFlag.PSH : 0);
   if (!segmentSend(ptr, node.start, len, flags, now)) return false;
   flightResent(ptr, index, now);
   tcb.flags &= ~(<u32>Flag.FORCE_ONE);
@@ -155,8 +158,11 @@ function tailProbe(ptr: usize, now: u64): bool {
   } else {
     const node = nodeAt(tail);
     let index = tail;
-    if (mss < node.end - node.start) {
-      index = flightSplit(ptr, tail, node.end - mss);
+    // The last segment as it was sent, or SACK would tell of pieces of two.
+    const len = node.end - node.start;
+    if (mss < len) {
+      const rest = len % mss;
+      index = flightSplit(ptr, tail, node.end - (rest == 0 ? mss : rest));
       if (index == 0) return false;
     }
     tcb.tlpIsRetrans = 1;
@@ -268,7 +274,7 @@ function sendNew(ptr: usize, len: u32, now: u64): bool {
     tcb.flightMaxSeq = end;
   }
   if (tcb.phase == 1) tcb.prrOut += end - start;
-  if (now - tcb.rcvLastUs < 40_000) tcb.pingpong = 1;
+  if (tcb.rcvDataUs != 0 && <u32>now - tcb.rcvDataUs < ANSWER_US) tcb.pingpong = 1;
   tcb.sndLastUs = now;
   afterSending(ptr, now);
   return true;

@@ -90,6 +90,17 @@ export function rangeCovering(ptr: usize, start: u32, end: u32): u32 {
   return 0;
 }
 
+/** The first range that has a byte of [start, end), 0: none. */
+export function rangeOverlapping(ptr: usize, start: u32, end: u32): u32 {
+  const tcb = changetype<Tcb>(ptr);
+  for (let index = tcb.oooHead; index != 0; index = nodeAt(index).next) {
+    const node = nodeAt(index);
+    if (seqGe(node.start, end)) return 0;
+    if (seqLt(start, node.end)) return index;
+  }
+  return 0;
+}
+
 /**
  * Gives up everything out of order: the peer must send it again, which RFC 2018 section 8 allows.
  * @returns whether a chunk came free

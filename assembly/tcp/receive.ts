@@ -5,12 +5,19 @@
  * and 5681 4.2 (delayed ACK) with Linux's quick-ACK at the start; RFC 2883 (D-SACK).
  */
 import { Counter, count, countMany } from "../counters";
-import { EventType } from "../report";
+import { EventType, State } from "../report";
 import { TcpFlag } from "../wire/tcp";
-import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
+import { seqGe, seqGt, seqLe, seqLt, seqMax, seqMin } from "../wire/seq";
 import { queueTrim, queueWrite } from "./buffer";
 import { eventAdd, outAdd } from "./list";
-import { rangeAdd, rangeCovering, rangePrune, rangeReach, rangeReclaim } from "./reassembly";
+import {
+  rangeAdd,
+  rangeCovering,
+  rangeOverlapping,
+  rangePrune,
+  rangeReach,
+  rangeReclaim,
+} from "./reassembly";
 import { segment } from "./segment";
 import { shareMost, shareTight } from "./share";
 import { nodeAt } from "./node";
@@ -67,6 +74,10 @@ export function textArrives(ptr: usize, now: u64): bool {
     dataPtr += tcb.rcvNxt - start;
     start = tcb.rcvNxt;
   }
+  // Our own FIN may carry the ACK of the peer's, where data was exchanged: it follows soon, or 40 ms are over (Linux).
+  const answers = seg.dataLen != 0 || tcb.rcvDataUs != 0;
+  const closing = fin && answers && seqLe(start, tcb.rcvNxt) && tcb.state == State.ESTABLISHED;
+  if (closing) tcb.pingpong = 1;
   if (seqLt(start, end)) {
     if (start == tcb.rcvNxt) inOrder(ptr, dataPtr, end - start, now);
     else outOfOrder(ptr, start, dataPtr, end - start);
@@ -75,7 +86,10 @@ export function textArrives(ptr: usize, now: u64): bool {
   } else if (fin && tcb.finSeq != tcb.rcvNxt) {
     ackNow(ptr);
   }
-  return finReached(ptr);
+  if (!finReached(ptr)) return false;
+  if (closing) ackLater(ptr, now);
+  else ackNow(ptr);
+  return true;
 }
 
 /** Remembers where the stream ends; the first FIN stands. */
@@ -94,7 +108,6 @@ function finReached(ptr: usize): bool {
   tcb.rcvNxt += 1;
   if (seqLt(tcb.rcvAdv, tcb.rcvNxt)) tcb.rcvAdv = tcb.rcvNxt;
   tcb.flags |= Flag.FIN_RECEIVED;
-  ackNow(ptr);
   return true;
 }
 
@@ -114,11 +127,13 @@ function inOrder(ptr: usize, dataPtr: usize, len: u32, now: u64): void {
   if (stored == 0) return;
   const filled = tcb.oooHead != 0;
   const before = tcb.rcvNxt;
+  if (filled) again(ptr, before, before + stored);
   tcb.rcvNxt = filled ? rangeReach(ptr, before + stored) : before + stored;
   const taken = tcb.rcvNxt - before;
   tcb.bytesReceived += taken;
   countMany(Counter.TCP_BYTES_IN, taken);
   tcb.unackedBytes += stored;
+  tcb.rcvDataUs = max<u32>(<u32>now, 1);
   eventAdd(ptr, 1 << EventType.READABLE);
   policy(ptr, stored, filled, now);
 }
@@ -142,9 +157,8 @@ function outOfOrder(ptr: usize, start: u32, dataPtr: usize, len: u32): void {
   if ((tcb.flags & Flag.SACK) == 0 && <u32>tcb.dupAcksDue < DUP_ACKS_MAX) {
     tcb.dupAcksDue = <u16>(<u32>tcb.dupAcksDue + 1);
   }
-  const known = rangeCovering(ptr, start, start + len);
-  if (known != 0) {
-    duplicate(ptr, start, start + len);
+  again(ptr, start, start + len);
+  if (rangeCovering(ptr, start, start + len) != 0) {
     rangeAdd(ptr, start, start + len);
     return;
   }
@@ -160,6 +174,14 @@ function outOfOrder(ptr: usize, start: u32, dataPtr: usize, len: u32): void {
   // Chunks that were taken for bytes beyond every range hold nothing now.
   const last = tcb.oooTail != 0 ? nodeAt(tcb.oooTail).end : tcb.rcvNxt;
   queueTrim(queuePtr, last);
+}
+
+/** Notes the part of [start, end) that is there already, out of order: the first, where there are several. */
+function again(ptr: usize, start: u32, end: u32): void {
+  const index = rangeOverlapping(ptr, start, end);
+  if (index == 0) return;
+  const node = nodeAt(index);
+  duplicate(ptr, seqMax(start, node.start), seqMin(end, node.end));
 }
 
 /** Notes a range that had arrived before, to be reported by D-SACK. */

@@ -290,9 +290,8 @@ export class Tcb {
   /** Retransmission timeouts in a row; zero-window probes in a row. */
   rtoCount: u8;
   persistCount: u8;
-  /** Challenge ACKs sent in the running interval. */
-  challengeCount: u16;
-  livenessPad: u16;
+  /** When data last came, low 32 bits of microseconds, 0: never. */
+  rcvDataUs: u32;
   /** Err that ended the connection, 0: none. Sticky. */
   error: i32;
   /** Last soft error, as the TROUBLE event reports it; 0: none. Not migrated. */

@@ -38,7 +38,7 @@ for (const build of BUILDS) {
       assert.is(pair.a.shutdown(handles.a, pair.now), 0);
       pair.runUntil(() => pair.b.handles("ENDED").length === 1);
       assert.is(pair.b.state(handles.b), "CLOSE_WAIT");
-      pair.run(10_000);
+      pair.run(50_000); // its ACK may wait for the answer
       assert.is(pair.a.state(handles.a), "FIN_WAIT_2");
       pair.b.shutdown(handles.b, pair.now);
       pair.runUntil(() => pair.b.handles("CLOSED").length === 1);
