@@ -16,8 +16,9 @@ export type Verdict = (typeof VERDICTS)[number];
 const HEAD = `# Conformance with RFC 9293
 
 Every numbered requirement of Appendix B of RFC 9293, in own words, with the tests that show it. Each test runs on the
-debug and the release build of the core. This page is made from test/conformance/rfc9293.json: change that file, then
-run \`UPDATE_CONFORMANCE=1 node build/test/run.js --only conformance\`.
+debug and the release build of the core. This page is made from test/conformance/rfc9293.json, and its last part, on
+differences from Linux, from linux.json beside it: change those files, then run
+\`UPDATE_CONFORMANCE=1 node build/test/run.js --only conformance\`.
 
 `;
 
