@@ -8,14 +8,15 @@
  *   FIN                shutdown() after them     FIN
  *   RST                abort() after them        RST, or an end in the middle
  *   503, alert, RST    -                         cannot be connected to
+ *
+ * Between two HTTP/1 exchanges it may move to another node; the upstream there begins with the next one.
  */
 import * as net from "node:net";
-import type { Connection } from "../node/connection.ts";
-import { createRouter } from "../routing/router.ts";
-import { FirstBytesReader } from "../routing/reader.ts";
-import type { Reply } from "../routing/reply.ts";
+import type { Connection, Readiness } from "../node/connection.ts";
+import { HttpBoundary } from "./boundary.ts";
 import { BUFFER_SIZE, giveBuffer, readBuffer, takeBuffer } from "./buffers.ts";
 import { proxyHeader } from "./proxy.ts";
+import { refusal, timedOut } from "./refusal.ts";
 
 /** A server that knows nothing of Baton. */
 export type UpstreamTarget =
@@ -39,7 +40,9 @@ export type SpliceOutcome =
   | "client-reset"
   | "upstream-reset"
   /** By `abort()`. */
-  | "aborted";
+  | "aborted"
+  /** The client goes on with another node's upstream. */
+  | "moved";
 
 export interface SpliceReport {
   readonly outcome: SpliceOutcome;
@@ -60,6 +63,13 @@ const FLUSH_CHECK_MS = 20;
 /** Writes to the upstream under way at once: one in the kernel's hands, one ready. */
 const WRITES_MAX = 2;
 const NOTHING = Buffer.alloc(0);
+/** The state of a connection that moved between two exchanges of HTTP/1. */
+export const BETWEEN_EXCHANGES = Uint8Array.of(1);
+
+/** Whether a connection comes with a state that is no splice's. */
+export function isForeign({ state }: Connection): boolean {
+  return state.length > 0 && !(state.length === 1 && state[0] === BETWEEN_EXCHANGES[0]);
+}
 
 export class Splice {
   bytesToUpstream = 0;
@@ -69,8 +79,14 @@ export class Splice {
   readonly #target: UpstreamTarget;
   readonly #lingerMs: number;
   readonly #done: (report: SpliceReport) => void;
+  readonly #options: SpliceOptions;
+  readonly #boundary = new HttpBoundary();
   readonly #socket: net.Socket;
-  #connectTimer: NodeJS.Timeout | undefined;
+  /** Connecting has begun: at once, or with the first byte of a connection that came idle. */
+  #isBegun = false;
+  /** It may move: nothing is read until it has, or is kept. */
+  #isHeld = false;
+  #connectTimer: NodeJS.Timeout | undefined = undefined;
   #lingerTimer: NodeJS.Timeout | undefined = undefined;
   #connected = false;
   #clientEnded = false;
@@ -97,16 +113,17 @@ export class Splice {
     this.#target = target;
     this.#lingerMs = options.lingerMs ?? LINGER_MS;
     this.#done = done;
-    const header = options.proxyProtocol && proxyHeader(connection.remote, connection.local);
-    this.#socket = this.#connect(target);
-    if (header) this.#socket.write(header);
-    const limitMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
-    this.#connectTimer = setTimeout(() => this.#socket.destroy(timedOut(limitMs)), limitMs).unref();
+    this.#options = options;
+    this.#socket = this.#newSocket();
+    if (connection.state.length === 0) this.#begin();
     connection.listen({
       readable: () => this.#onReadable(),
       writable: () => this.#flushRest(),
       ended: () => this.#onClientEnded(),
       closed: (error) => this.#onClosed(error),
+      readiness: () => this.#readiness(),
+      kept: () => this.#onKept(),
+      moved: () => this.#onMoved(),
     });
   }
 
@@ -118,20 +135,72 @@ export class Splice {
     this.#resetClient();
   }
 
-  #connect(target: UpstreamTarget): net.Socket {
-    const where =
-      target.kind === "unix" ? { path: target.path } : { host: target.host, port: target.port };
-    const socket = net.connect({
-      ...where,
+  #newSocket(): net.Socket {
+    const options = {
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
-      onread: { buffer: readBuffer(), callback: (length, buffer) => this.#onRead(length, buffer) },
-    });
+      onread: {
+        buffer: readBuffer(),
+        callback: (length: number, buffer: Uint8Array) => this.#onRead(length, buffer),
+      },
+    };
+    const socket = new net.Socket(options);
     socket.on("connect", () => this.#onConnect());
     socket.on("end", () => this.#onUpstreamEnded());
     socket.on("error", (error) => this.#onUpstreamError(error));
     return socket;
+  }
+
+  #begin(): void {
+    this.#isBegun = true;
+    const target = this.#target;
+    const { remote, local } = this.#connection;
+    if (target.kind === "unix") this.#socket.connect({ path: target.path });
+    else this.#socket.connect({ host: target.host, port: target.port });
+    if (this.#options.proxyProtocol) this.#socket.write(proxyHeader(remote, local));
+    const limitMs = this.#options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+    this.#connectTimer = setTimeout(() => this.#socket.destroy(timedOut(limitMs)), limitMs).unref();
+  }
+
+  /** Whether the client may go on with another server: nothing of a message is here or behind. */
+  #readiness(): Readiness {
+    const { opaque } = this.#boundary;
+    if (opaque !== undefined) return { kind: "never", reason: opaque };
+    const isUsed = this.bytesToUpstream + this.bytesToClient > 0;
+    const isBetween = this.#boundary.isIdle && !this.#rest && this.#writesUnderWay === 0;
+    if (this.#isEnding()) return { kind: "busy", reason: "it is ending" };
+    if (!isBetween) return { kind: "busy", reason: "a request is under way" };
+    // Bytes passed and no exchange was completed: of a protocol where the server speaks first, perhaps.
+    if (isUsed && this.#boundary.exchanges === 0) {
+      return { kind: "busy", reason: "no request was answered yet" };
+    }
+    this.#isHeld = true;
+    const isFresh = !isUsed && this.#connection.state.length === 0;
+    return { kind: "ready", state: isFresh ? NOTHING : BETWEEN_EXCHANGES };
+  }
+
+  #isEnding(): boolean {
+    const isOver = this.#finished || this.#discarding || this.#connectionOver;
+    return isOver || this.#upstreamEnded || this.#socket.writableEnded || this.#socket.destroyed;
+  }
+
+  #onKept(): void {
+    this.#isHeld = false;
+    this.#onReadable();
+  }
+
+  #onMoved(): void {
+    if (this.#finished) return;
+    this.#connectionOver = true;
+    this.#socket.destroy();
+    this.#settle("moved");
+  }
+
+  /** Nothing is under way: if somebody wants the connection elsewhere, this is the moment. */
+  #offer(): void {
+    if (!this.#boundary.isIdle || this.#rest || this.#writesUnderWay > 0) return;
+    if (!this.#isHeld && !this.#isEnding()) this.#connection.offer();
   }
 
   #onConnect(): void {
@@ -152,10 +221,14 @@ export class Splice {
   }
 
   #pump(): void {
+    if (this.#isHeld) return;
+    if (!this.#isBegun && this.#connection.readableLength > 0) this.#begin();
+    if (!this.#isBegun && this.#clientEnded) return this.#finish("ended");
     if (!this.#connected || this.#discarding || this.#finished) return;
     while (this.#writesUnderWay < WRITES_MAX && this.#connection.readableLength > 0) {
       const buffer = takeBuffer(Math.min(this.#connection.readableLength, BUFFER_SIZE));
       const length = this.#connection.read(buffer);
+      this.#boundary.fromClient(buffer.subarray(0, length));
       this.bytesToUpstream += length;
       this.#writesUnderWay += 1;
       // An error here is the socket's 'error' as well, and handled there.
@@ -163,6 +236,7 @@ export class Splice {
         giveBuffer(buffer);
         this.#writesUnderWay -= 1;
         this.#pump();
+        this.#offer();
       });
     }
     if (!this.#clientEnded || this.#connection.readableLength > 0) return;
@@ -173,9 +247,13 @@ export class Splice {
   /** Upstream to client; false pauses. `buffer` belongs to all upstream sockets. */
   #onRead(length: number, buffer: Uint8Array): boolean {
     if (this.#finished || this.#connectionOver) return true;
+    this.#boundary.fromServer(buffer.subarray(0, length));
     const taken = this.#connection.write(buffer.subarray(0, length));
     this.bytesToClient += taken;
-    if (taken === length) return true;
+    if (taken === length) {
+      this.#offer();
+      return true;
+    }
     this.#rest = Buffer.from(buffer.subarray(taken, length));
     return false;
   }
@@ -186,7 +264,9 @@ export class Splice {
     const taken = this.#connection.write(rest);
     this.bytesToClient += taken;
     this.#rest = taken < rest.length ? rest.subarray(taken) : undefined;
-    if (!this.#rest) this.#socket.resume();
+    if (this.#rest) return;
+    this.#socket.resume();
+    this.#offer();
   }
 
   /**
@@ -300,21 +380,4 @@ export class Splice {
     const error = this.#error && { code: this.#error.code, message: this.#error.message };
     this.#done({ outcome, bytesToUpstream, bytesToClient, ...(error ? { error } : {}) });
   }
-}
-
-/** 503 for HTTP, an alert for TLS, a RST for what is neither or has been answered in part. */
-function refusal(connection: Connection): Reply {
-  const reset: Reply = { reply: new Uint8Array(0), reset: true };
-  if (connection.bytesWritten > 0) return reset;
-  const head = new Uint8Array(Math.min(connection.readableLength, BUFFER_SIZE));
-  const length = connection.peek(head, 0);
-  const result = new FirstBytesReader("other").read(head.subarray(0, length));
-  if (result.kind === "head") return createRouter([]).unavailable(result.head);
-  return result.kind === "reject" ? result : reset;
-}
-
-function timedOut(limitMs: number): NodeJS.ErrnoException {
-  const error: NodeJS.ErrnoException = new Error(`connect: no answer within ${limitMs} ms`);
-  error.code = "ETIMEDOUT";
-  return error;
 }

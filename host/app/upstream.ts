@@ -5,7 +5,7 @@
 import type { Connection } from "../node/connection.ts";
 import type { Application, CloseReport } from "./application.ts";
 import { Roster } from "./roster.ts";
-import { Splice } from "./splice.ts";
+import { isForeign, Splice } from "./splice.ts";
 import type { SpliceOptions, SpliceOutcome, SpliceReport, UpstreamTarget } from "./splice.ts";
 
 export interface UpstreamOptions extends SpliceOptions {
@@ -39,6 +39,7 @@ export class UpstreamApplication implements Application {
     "client-reset": 0,
     "upstream-reset": 0,
     aborted: 0,
+    moved: 0,
   };
   #bytesToUpstream = 0;
   #bytesToClient = 0;
@@ -62,7 +63,8 @@ export class UpstreamApplication implements Application {
   }
 
   accept(connection: Connection): void {
-    if (this.#closing) {
+    // What an application of its own sent along means nothing to the server behind.
+    if (this.#closing || isForeign(connection)) {
       connection.abort();
       return;
     }
