@@ -10,6 +10,8 @@ import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import type { Connection, ConnectionAddress, MoveOutcome } from "./connection.ts";
 import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log } from "./environment.ts";
+import { Drain } from "./drain.ts";
+import { wireReason } from "./drainage.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { LiveConnection, type Finish, type LiveContext } from "./live.ts";
@@ -69,6 +71,7 @@ const CREDITS_MAX = 1024;
 export class Backend implements Role {
   readonly migrator: Migrator;
   readonly moves: Moves;
+  readonly drainage: Drain;
   readonly counters = { arrived: 0, released: 0 };
   readonly #options: BackendOptions;
   readonly #peers: PeerIndexes;
@@ -106,7 +109,7 @@ export class Backend implements Role {
       wake,
       early,
       move: (live, request) => this.moves.start(live, request),
-      offered: () => undefined,
+      offered: (live) => this.drainage.offered(live),
       finished,
     };
     const live = (handle: number): LiveConnection | undefined => this.#live.get(handle);
@@ -133,6 +136,12 @@ export class Backend implements Role {
       gone: (connection, outcome) => this.#gone(connection, outcome),
       wake,
     });
+    this.drainage = new Drain({
+      clock,
+      moves: this.moves,
+      connections: () => this.#live.values(),
+      wake,
+    });
     for (const forwarder of forwarders) {
       this.migrator.addForwarder(forwarder);
       transport.hello(forwarder);
@@ -150,6 +159,20 @@ export class Backend implements Role {
   /** From now on nothing more is taken; what is here stays. */
   drain(): void {
     this.#draining = true;
+    this.#heartbeatUs = 0;
+    this.#options.wake();
+  }
+
+  /** The same, and everything that can be moved goes to other members of its pool. */
+  empty(): void {
+    this.drain();
+    this.drainage.begin();
+  }
+
+  /** Takes connections again; what has moved stays where it is. */
+  undrain(): void {
+    this.#draining = false;
+    this.drainage.cancel();
     this.#heartbeatUs = 0;
     this.#options.wake();
   }
@@ -177,6 +200,7 @@ export class Backend implements Role {
     if (!message) return;
     if (message.type === "heartbeat") this.migrator.heard(peer);
     else if (message.type === "icmp") this.#icmp.push(message.packet);
+    else if (message.type === "drain") this.#ordered(peer, message.on);
     else this.migrator.handle(peer, epoch, message);
   }
 
@@ -223,16 +247,34 @@ export class Backend implements Role {
 
   nextTimeoutUs(): number {
     if (this.#early.length > 0) return 0;
-    return Math.min(this.#heartbeatUs, this.migrator.nextTimeoutUs());
+    const timeoutUs = Math.min(this.migrator.nextTimeoutUs(), this.drainage.nextTimeoutUs());
+    return Math.min(this.#heartbeatUs, timeoutUs);
   }
 
   handleTimeout(): void {
     const now = this.#options.clock.nowUs();
     if (this.migrator.nextTimeoutUs() <= now) this.migrator.handleTimeout();
+    this.drainage.handleTimeout();
     if (this.#heartbeatUs > now) return;
     this.#heartbeatUs = now + this.#timers.heartbeatUs;
     const beat = this.#heartbeat();
     for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, beat);
+    if (this.drainage.isOn) this.#report();
+  }
+
+  /** The forwarder's order, which an operator gave. */
+  #ordered(forwarder: NodeId, on: boolean): void {
+    this.migrator.heard(forwarder);
+    if (on) this.empty();
+    else this.undrain();
+    this.#report();
+  }
+
+  #report(): void {
+    const { isOn: on, open, moving, moved, lost, remaining } = this.drainage.state();
+    const items = remaining.map((item) => ({ ...item, reason: wireReason(item.reason) }));
+    const progress = { type: "progress", on, open, moving, moved, lost, remaining: items } as const;
+    for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, progress);
   }
 
   /** R14: the forwarder has given these connections up, or may have. Not one segment more. */

@@ -4,6 +4,7 @@
  * decodes encodes to the same bytes again.
  */
 import { Reader, Writer } from "./bytes.ts";
+import { readDrain, readProgress, writeDrain, writeProgress } from "./drainage.ts";
 import {
   EPOCH_SIZE,
   ID_SIZE,
@@ -89,6 +90,8 @@ function flowFits(type: MessageType, flow: number): boolean {
     case "dead":
     case "heartbeat":
     case "relay":
+    case "drain":
+    case "progress":
       return flow === NO_FLOW;
     case "reserve":
       return flow === NO_FLOW || isFlowId(flow);
@@ -230,6 +233,10 @@ function writeOther(to: Writer, message: OtherMessage): void {
     case "icmp":
       writeTuple(to, message.tuple);
       return writeBytes(to, message.packet);
+    case "drain":
+      return writeDrain(to, message);
+    case "progress":
+      return writeProgress(to, message);
   }
 }
 
@@ -341,6 +348,10 @@ function readOther(from: Reader, type: OtherMessage["type"], flow: number): Othe
     }
     case "icmp":
       return { type, flow, tuple: readTuple(from), packet: readBytes(from) };
+    case "drain":
+      return readDrain(from);
+    case "progress":
+      return readProgress(from);
   }
 }
 

@@ -14,6 +14,7 @@ import { Courier } from "./courier.ts";
 import { Classifier, type Classified, type MoveOutcome } from "./classifier.ts";
 import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log, Random } from "./environment.ts";
+import { Drains } from "./drains.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
@@ -86,6 +87,7 @@ export class Forwarder implements Role {
   readonly migrator: Migrator;
   readonly classifier: Classifier;
   readonly courier: Courier;
+  readonly drains: Drains;
   readonly counters = { handedOff: 0, unavailable: 0, lost: 0, reinjected: 0, reinjectRefused: 0 };
   readonly #options: ForwarderOptions;
   readonly #peers: PeerIndexes;
@@ -114,6 +116,12 @@ export class Forwarder implements Role {
     this.judge = this.#newJudge();
     this.migrator = this.#newMigrator();
     this.courier = this.#newCourier();
+    this.drains = new Drains({
+      peers: this.judge.peers,
+      idOf: (name) => this.#ids.get(name),
+      send: (node, message) => this.#postbox.send(node, message),
+      wake,
+    });
     this.classifier = new Classifier({
       core,
       clock,
@@ -133,6 +141,7 @@ export class Forwarder implements Role {
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
     if (message?.type === "blob") this.courier.handle(peer, message, bytes);
+    else if (message?.type === "progress") this.drains.handle(peer, epoch, message);
     else if (message) this.judge.handle(peer, epoch, message);
   }
 

@@ -8,6 +8,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
+import type { DrainMessage, ProgressMessage } from "./drainage.ts";
 
 /** u32, neither 16-bit half zero; NO_FLOW where a connection has no entry at the forwarder yet. */
 export type FlowId = number;
@@ -342,7 +343,9 @@ export type Message =
   | DeadMessage
   | HeartbeatMessage
   | RelayMessage
-  | IcmpMessage;
+  | IcmpMessage
+  | DrainMessage
+  | ProgressMessage;
 
 export type MessageType = Message["type"];
 
@@ -372,6 +375,8 @@ export const MESSAGE_TYPES: readonly MessageType[] = [
   "heartbeat",
   "relay",
   "icmp",
+  "drain",
+  "progress",
 ];
 
 /** Neither half of a flow identifier may be zero: a port 0 does not survive real networks. */

@@ -12,6 +12,7 @@ const UNRELIABLE: ReadonlySet<Message["type"]> = new Set([
   "relay",
   "icmp",
   "heartbeat",
+  "progress",
 ]);
 
 /**

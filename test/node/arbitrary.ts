@@ -8,6 +8,7 @@ import {
   RELEASE_CAUSES,
   VERDICTS,
 } from "../../host/node/messages.ts";
+import { REASON_MAX, REMAINING_MAX, type RemainingItem } from "../../host/node/drainage.ts";
 import type { FarConnection, Message, ResetData, SyncItem } from "../../host/node/messages.ts";
 
 /** Plain objects, as the decoder builds them. */
@@ -159,6 +160,23 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
   }),
   relay: shape({ type: type("relay"), hint, packet: bytes }),
   icmp: shape({ type: type("icmp"), flow, tuple, packet: bytes }),
+  drain: shape({ type: type("drain"), on: fc.boolean() }),
+  progress: shape({
+    type: type("progress"),
+    on: fc.boolean(),
+    open: u32,
+    moving: u32,
+    moved: u32,
+    lost: u32,
+    remaining: fc.array(
+      shape<RemainingItem>({
+        reason: fc.string({ unit: "grapheme-ascii", maxLength: REASON_MAX }),
+        count: u32,
+        isFinal: fc.boolean(),
+      }),
+      { maxLength: REMAINING_MAX },
+    ),
+  }),
 };
 
 export const anyMessage: fc.Arbitrary<Message> = fc.oneof(...Object.values(messages));

@@ -26,7 +26,7 @@ function expectOrderlyEnd(ferry: Ferry, rider: ReturnType<Ferry["connect"]>): vo
   rider.tcp.end();
   ferry.until("the end", () => rider.finished !== "");
   assert.is(rider.finished, "closed");
-  ferry.pass(200_000_000); // TIME-WAIT and records run out.
+  ferry.pass(1_000_000);
   for (const { role } of ferry.cluster.backends) assert.is(role.connections, 0);
 }
 
@@ -284,6 +284,98 @@ moves("a connection that its application let go is not given away", () => {
   live.migrate({ ready: () => live.readiness(), done: ({ kind }) => (outcome = kind) });
   ferry.pass(1_000_000);
   assert.is(outcome, "ended");
+});
+
+moves("an operator's drain empties a backend and says how; undrain lets it take again", () => {
+  const ferry = new Ferry({ backends: ["b1", "b2", "b3"], routes: ["default -> b1,b2,b3"] });
+  const riders = Array.from({ length: 30 }, (_, stream) => {
+    const rider = ferry.connect([{ stream, bytes: MIB / 8 }]);
+    ferry.ask(rider, stream, 0, MIB / 8);
+    return rider;
+  });
+  const { drains } = ferry.cluster.forwarder.role;
+  const b1 = ferry.cluster.backend("b1").role;
+  assert.is(drains.order("b9", true), false);
+  assert.is(drains.view("b9"), undefined);
+  assert.is(b1.connections, 10);
+  assert.is(drains.order("b1", true), true);
+  ferry.until("an empty b1", () => drains.view("b1")?.progress?.open === 0);
+  const { progress, isAlive } = drains.view("b1") ?? {};
+  const empty = { on: true, open: 0, moving: 0, moved: 10, lost: 0, remaining: [] };
+  assert.equal({ progress, isAlive }, { progress: { type: "progress", ...empty }, isAlive: true });
+  const late = ferry.connect([{ stream: 99, bytes: 10 }]);
+  ferry.ask(late, 99, 0, 10);
+  ferry.until("an answer", () => late.received === 10);
+  ferry.until("all of it", () => riders.every(({ received }) => received === MIB / 8));
+  assert.is(b1.connections, 0);
+  drains.order("b1", false);
+  ferry.until("its word", () => drains.view("b1")?.progress?.on === false);
+  ferry.pass(1_000_000);
+  const again = Array.from({ length: 3 }, (_, at) => {
+    const rider = ferry.connect([{ stream: 200 + at, bytes: 10 }]);
+    ferry.ask(rider, 200 + at, 0, 10);
+    return rider;
+  });
+  ferry.until("answers", () => again.every(({ received }) => received === 10));
+  assert.is(b1.connections, 1);
+});
+
+moves("a drain tells who stays and why, and takes what becomes movable later", () => {
+  const ferry = new Ferry();
+  const says = ["busy", "never", "ready"] as const;
+  const lives = says.map((kind, stream) => {
+    const rider = ferry.connect([{ stream, bytes: 10 }]);
+    ferry.ask(rider, stream, 0, 10);
+    ferry.until("an answer", () => rider.received === 10);
+    const { live } = ferry.last();
+    const state = new Uint8Array(0);
+    const told = { kind: kind as string, kept: 0 };
+    live.listen({
+      readable: () => undefined,
+      writable: () => undefined,
+      ended: () => undefined,
+      closed: () => undefined,
+      readiness: () =>
+        told.kind === "ready"
+          ? { kind: "ready", state }
+          : { kind: told.kind as "busy" | "never", reason: `it is ${told.kind}` },
+      kept: () => void told.kept++,
+    });
+    return { live, told };
+  });
+  // By turns: two of the three are on b1.
+  const b1 = ferry.cluster.backend("b1").role;
+  const { drains } = ferry.cluster.forwarder.role;
+  const here = lives.filter(({ live }) =>
+    ferry.arrivals.some((a) => a.live === live && a.backend === "b1"),
+  );
+  assert.is(here.length, 2);
+  const [first, second] = here as [(typeof lives)[0], (typeof lives)[0]];
+  first.told.kind = "busy";
+  second.told.kind = "never";
+  drains.order("b1", true);
+  ferry.pass(2_000_000);
+  const remaining = [
+    { reason: "it is busy", count: 1, isFinal: false },
+    { reason: "it is never", count: 1, isFinal: true },
+  ];
+  assert.equal(drains.view("b1")?.progress?.remaining, remaining);
+  first.told.kind = "ready";
+  first.live.offer();
+  ferry.until("one gone", () => b1.connections === 1);
+  assert.is(drains.view("b1")?.isAlive, true);
+  ferry.cluster.backend("b2").role.drain();
+  second.told.kind = "ready";
+  ferry.pass(2_000_000);
+  assert.ok(second.told.kept > 3, "nobody took it: it is the application's between the attempts");
+  const [left] = drains.view("b1")?.progress?.remaining ?? [];
+  assert.equal(left, { reason: "nobody took it", count: 1, isFinal: false });
+  drains.order("b1", false);
+  ferry.pass(1_000_000);
+  const { kept } = second.told;
+  ferry.pass(2_000_000);
+  assert.is(second.told.kept, kept, "nobody asks any more");
+  assert.is(b1.connections, 1);
 });
 
 moves("a blob passes through the forwarder, once", () => {
