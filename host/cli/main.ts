@@ -2,6 +2,7 @@
 /** The `baton` command. Parses and dispatches; must not know how anything is done. */
 import { addBackend, addForwarder } from "./daemon.ts";
 import { addDown } from "./down.ts";
+import { addDrain, addUndrain } from "./drain.ts";
 import { addInspect } from "./inspect.ts";
 import { addKeygen } from "./keygen.ts";
 import { addLab } from "./lab.ts";
@@ -11,6 +12,8 @@ import { addSim } from "./sim.ts";
 const program = newProgram();
 addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runForwarder);
 addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
+addDrain(program);
+addUndrain(program);
 addDown(program);
 addInspect(program);
 addKeygen(program);

@@ -30,6 +30,11 @@ export type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./value
 /** Where `baton keygen` writes and the daemons look. */
 export const DEFAULT_KEY_FILE = "/etc/baton/cluster.key";
 
+/** Where `baton drain` looks for a forwarder that was given no other place. */
+export function controlPath(name: string): string {
+  return `/run/baton/${name}.sock`;
+}
+
 /** Names in `--limit`, the Parameters of the core they set, and the largest value of each. */
 const LIMITS = {
   connections: { parameter: "connectionsMax", max: 2 ** 21 - 1 },
@@ -91,6 +96,8 @@ export interface ForwarderConfig extends NodeConfig {
   readonly rules: readonly Rule[];
   /** Answer ARP and NDP for the service addresses on this interface. */
   readonly announce: string | undefined;
+  /** Where operators' commands are taken; undefined: at the default place, if there can be one. */
+  readonly control: string | undefined;
 }
 
 /** A node that takes connections from forwarders. */
@@ -129,6 +136,7 @@ export const FORWARDER_FLAGS = {
   backend: many(PEER_FORM, "a backend", parsePeer),
   route: many("RULE", "'host=api.example path=/v1/* -> b1,b2', the first match decides", String),
   pool: many("POOL", "'name=b1,b2 policy=least-connections'", String),
+  control: one("PATH", `socket for commands (default: ${controlPath("NAME")})`, parsePath),
   announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
   timeout: timeoutFlag("forwarder"),
   ...NODE_FLAGS,
@@ -166,6 +174,7 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
     backends,
     rules: parseRules(flags, backends),
     announce: flags.announce,
+    control: flags.control,
   };
 }
 

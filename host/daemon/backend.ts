@@ -110,7 +110,9 @@ async function serve(
       await application.close(CLOSE_LIMIT_MS);
       await untilAcknowledged(backend);
     } else backend.giveUp();
-    return { migrator: { ...backend.migrator.counters }, backend: { ...backend.counters } };
+    const { migrator, moves, counters } = backend;
+    const groups = { migrator: migrator.counters, moves: moves.counters, backend: counters };
+    return structuredClone(groups);
   });
   if (!stop.aborted) log.write("warn", "lost contact: every connection was given up");
   return !stop.aborted;

@@ -1,12 +1,15 @@
 /** `baton forwarder`: the role with real adapters around it, until it is told to stop. */
 import type { ForwarderConfig } from "../config/config.ts";
+import type { ControlServer } from "../control/server.ts";
 import { announce, checkAnnounce, type Announcement } from "../link/neighbour.ts";
+import type { Log } from "../node/environment.ts";
 import { Forwarder } from "../node/forwarder.ts";
 import { jsonLine } from "../observe/json.ts";
 import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
+import { startControl } from "./control.ts";
 import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 
@@ -62,15 +65,18 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
       return forwarder;
     },
   });
-  const announcement = startAnnouncing(config, node);
+  const control = await openControlOf(config, forwarder, node, log);
+  const announcement = startAnnouncing(config, node, control);
   if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "forwarder" }));
   else log.write("info", `${config.name} forwards ${config.services.length} service addresses`);
   await untilStopped(node, stop, config.json, () => {
     announcement?.close();
+    control?.close();
     return {
       judge: { ...forwarder?.judge.counters },
       migrator: { ...forwarder?.migrator.counters },
       classifier: { ...forwarder?.classifier.counters },
+      courier: { ...forwarder?.courier.counters },
       forwarder: { ...forwarder?.counters },
     };
   });
@@ -82,12 +88,31 @@ function routesOf(config: ForwarderConfig): { readonly to: string }[] {
   return [...new Set(addresses)].map((to) => ({ to }));
 }
 
-function startAnnouncing(config: ForwarderConfig, node: RunningNode): Announcement | undefined {
+async function openControlOf(
+  config: ForwarderConfig,
+  forwarder: Forwarder | undefined,
+  node: RunningNode,
+  log: Log,
+): Promise<ControlServer | undefined> {
+  try {
+    return forwarder && (await startControl(config, forwarder.drains, log));
+  } catch (error) {
+    node.close();
+    throw error;
+  }
+}
+
+function startAnnouncing(
+  config: ForwarderConfig,
+  node: RunningNode,
+  control: ControlServer | undefined,
+): Announcement | undefined {
   if (config.announce === undefined) return undefined;
   const addresses = [...new Set(config.services.map(({ address }) => address))];
   try {
     return announce(config.announce, addresses);
   } catch (error) {
+    control?.close();
     node.close();
     throw error;
   }

@@ -1,0 +1,48 @@
+/**
+ * An operator's side of the control socket: sends one request, hands out the answers. Knows unix sockets and
+ * lines; must not know commands.
+ */
+import * as net from "node:net";
+import { createInterface } from "node:readline";
+import { BatonError } from "../errors.ts";
+import type { ControlAnswer, ControlRequest } from "./protocol.ts";
+
+/**
+ * Settles when `take` returns true for an answer.
+ * @throws BatonError ERR_BATON_CONTROL when nobody serves the socket, or the daemon ends
+ */
+export async function askControl(
+  path: string,
+  request: ControlRequest,
+  take: (answer: ControlAnswer) => boolean,
+): Promise<void> {
+  const socket = net.connect(path);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once("error", (error: NodeJS.ErrnoException) => reject(connectFault(path, error)));
+      socket.once("close", () => reject(fault(path, "the daemon closed it")));
+      const lines = createInterface({ input: socket });
+      lines.on("error", () => undefined); // The socket's own, told again.
+      lines.on("line", (line) => {
+        try {
+          if (take(JSON.parse(line) as ControlAnswer)) resolve();
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      });
+      socket.write(JSON.stringify(request) + "\n");
+    });
+  } finally {
+    socket.destroy();
+  }
+}
+
+function connectFault(path: string, { code, message }: NodeJS.ErrnoException): BatonError {
+  if (code === "ENOENT" || code === "ECONNREFUSED") return fault(path, "no forwarder serves it");
+  if (code === "EACCES") return fault(path, "only its owner may use it");
+  return fault(path, message);
+}
+
+function fault(path: string, what: string): BatonError {
+  return new BatonError("ERR_BATON_CONTROL", `control socket ${path}: ${what}`);
+}

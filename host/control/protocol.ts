@@ -1,0 +1,56 @@
+/**
+ * What an operator's command and a daemon say to each other: one JSON object a line, the request first.
+ * Knows their form; must not know sockets, nor what an order does.
+ */
+
+/** Bytes of one line, its end included. */
+export const LINE_MAX = 8_192;
+
+export interface ControlRequest {
+  readonly do: "drain" | "undrain" | "status";
+  readonly backend: string;
+}
+
+/** Connections that are still there, and why. */
+export interface ControlRemaining {
+  readonly reason: string;
+  readonly count: number;
+  readonly isFinal: boolean;
+}
+
+export type ControlAnswer =
+  /** The order was not given. */
+  | { readonly event: "error"; readonly message: string }
+  /** After the order, and again whenever something changed. */
+  | {
+      readonly event: "progress";
+      readonly backend: string;
+      readonly alive: boolean;
+      /** The backend has confirmed the order; the rest is meaningless before that. */
+      readonly confirmed: boolean;
+      readonly draining: boolean;
+      readonly open: number;
+      readonly moving: number;
+      readonly moved: number;
+      readonly lost: number;
+      readonly remaining: readonly ControlRemaining[];
+    };
+
+export type ControlProgress = Extract<ControlAnswer, { event: "progress" }>;
+
+const ORDERS: readonly string[] = ["drain", "undrain", "status"];
+
+/** The request of a line; undefined when it is none. */
+export function parseRequest(line: string): ControlRequest | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
+  const { do: order, backend } = value as Record<string, unknown>;
+  if (typeof order !== "string" || !ORDERS.includes(order)) return undefined;
+  if (typeof backend !== "string" || backend === "" || backend.length > 255) return undefined;
+  return { do: order as ControlRequest["do"], backend };
+}
