@@ -63,9 +63,11 @@ function packets(): void {
 }
 
 function handoff(): void {
-  const us = handoffUs(rounds, 20_000);
+  const us = handoffUs(false, rounds, 20_000);
   row("handoff.us", us, { most: 1 }, "us for one connection with 1 KiB: compile, verify, infuse");
   row("handoff.perSecond", MILLION / us, undefined, "the same, in a second");
+  const twice = handoffUs(true, rounds, 20_000);
+  row("handoff.unbundledUs", twice, undefined, "the same, unbundled first: verified twice");
 }
 
 function bulk(): void {

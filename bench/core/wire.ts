@@ -95,6 +95,14 @@ export class Station {
   }
 }
 
+/** Seconds of processor time that `work` takes: what other load on the machine changes least. */
+export function cpuSeconds(work: () => void): number {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
+}
+
 /** Monotonic microseconds. */
 export function nowUs(): number {
   return 2_000_000 + performance.now() * 1000;
