@@ -51,7 +51,8 @@ export function listening(tuplePtr: usize): bool {
  */
 export function listenArrives(now: u64): i32 {
   const seg = segment();
-  if (!listening(TUPLE)) return Verdict.UNMAPPED;
+  const service = listenerFind(TUPLE);
+  if (service == NO_LISTENER) return Verdict.UNMAPPED;
   if ((seg.flags & TcpFlag.RST) != 0) return Verdict.UNMAPPED;
   if ((seg.flags & TcpFlag.ACK) != 0) {
     return (seg.flags & TcpFlag.SYN) == 0 ? cookieArrives(now) : Verdict.UNMAPPED;
@@ -69,7 +70,7 @@ export function listenArrives(now: u64): i32 {
     return Verdict.DROPPED;
   }
   if (configHalfOpenMax() <= halfOpenCount()) {
-    cookieSend(now);
+    cookieSend(service, now);
     return Verdict.CONSUMED;
   }
   const iss = seg.hinted != 0 ? reincarnationIss(TUPLE, seg.hintSndNxt, now) : isnOf(TUPLE, now);
@@ -168,7 +169,7 @@ function synSane(): bool {
 }
 
 /** Answers without keeping anything: everything needed later is in the SYN-ACK. */
-function cookieSend(now: u64): void {
+function cookieSend(service: u32, now: u64): void {
   const seg = segment();
   const options = changetype<Options>(OPTIONS);
   const tuple = changetype<Tuple>(TUPLE);
@@ -197,7 +198,7 @@ function cookieSend(now: u64): void {
       shift = windowShiftFor(configRcvBufMax());
     }
   }
-  const mss = announcedMss(listenerFind(TUPLE), tuple.family);
+  const mss = announcedMss(service, tuple.family);
   const len = optionsWriteSyn(OPTION_BYTES, present, mss, shift, tsVal, seg.tsVal);
   const flags = TcpFlag.SYN | TcpFlag.ACK;
   replySegment(TUPLE, cookie, seg.seq + 1, flags, windowInitial(), OPTION_BYTES, len);

@@ -46,41 +46,42 @@ export function cookiePeriod(now: u64): u32 {
   return <u32>(<u64>(now + wallOffsetUs) / 64_000_000);
 }
 
-/** SipHash-2-4 of the 40 bytes of a Tuple and one more word. */
+/**
+ * SipHash-2-4 of the 40 bytes of a Tuple and one more word. Its state lies in locals, for which there are
+ * registers, so a round is written out twice: a SYN asks for two of these hashes.
+ */
 function sipTuple(k0: u64, k1: u64, tuplePtr: usize, extra: u64): u64 {
-  v0 = k0 ^ 0x736f6d6570736575;
-  v1 = k1 ^ 0x646f72616e646f6d;
-  v2 = k0 ^ 0x6c7967656e657261;
-  v3 = k1 ^ 0x7465646279746573;
-  for (let off: usize = 0; off < 40; off += 8) sipWord(load<u64>(tuplePtr + off));
-  sipWord(extra);
-  sipWord((<u64>48) << 56);
+  let v0 = k0 ^ 0x736f6d6570736575;
+  let v1 = k1 ^ 0x646f72616e646f6d;
+  let v2 = k0 ^ 0x6c7967656e657261;
+  let v3 = k1 ^ 0x7465646279746573;
+  for (let off: usize = 0; off <= 48; off += 8) {
+    const word = off < 40 ? load<u64>(tuplePtr + off) : off == 40 ? extra : (<u64>48) << 56;
+    v3 ^= word;
+    for (let round = 0; round < 2; round++) {
+      v0 += v1;
+      v2 += v3;
+      v1 = rotl<u64>(v1, 13) ^ v0;
+      v3 = rotl<u64>(v3, 16) ^ v2;
+      v0 = rotl<u64>(v0, 32) + v3;
+      v2 += v1;
+      v3 = rotl<u64>(v3, 21) ^ v0;
+      v1 = rotl<u64>(v1, 17) ^ v2;
+      v2 = rotl<u64>(v2, 32);
+    }
+    v0 ^= word;
+  }
   v2 ^= 0xff;
-  for (let round = 0; round < 4; round++) sipRound();
+  for (let round = 0; round < 4; round++) {
+    v0 += v1;
+    v2 += v3;
+    v1 = rotl<u64>(v1, 13) ^ v0;
+    v3 = rotl<u64>(v3, 16) ^ v2;
+    v0 = rotl<u64>(v0, 32) + v3;
+    v2 += v1;
+    v3 = rotl<u64>(v3, 21) ^ v0;
+    v1 = rotl<u64>(v1, 17) ^ v2;
+    v2 = rotl<u64>(v2, 32);
+  }
   return v0 ^ v1 ^ v2 ^ v3;
-}
-
-let v0: u64 = 0;
-let v1: u64 = 0;
-let v2: u64 = 0;
-let v3: u64 = 0;
-
-function sipWord(word: u64): void {
-  v3 ^= word;
-  sipRound();
-  sipRound();
-  v0 ^= word;
-}
-
-function sipRound(): void {
-  v0 += v1;
-  v1 = rotl<u64>(v1, 13) ^ v0;
-  v0 = rotl<u64>(v0, 32);
-  v2 += v3;
-  v3 = rotl<u64>(v3, 16) ^ v2;
-  v0 += v3;
-  v3 = rotl<u64>(v3, 21) ^ v0;
-  v2 += v1;
-  v1 = rotl<u64>(v1, 17) ^ v2;
-  v2 = rotl<u64>(v2, 32);
 }
