@@ -52,6 +52,8 @@ if (offsetof<Tuple>() != 40) ERROR("TimeWait begins with a Tuple");
 export const TIME_WAIT_US: u64 = 60_000_000;
 const WAITING: u32 = 1;
 const RELEASED: u32 = 2;
+/** Four buckets a record: most SYNs have none, and find that out without touching another's. */
+const BUCKETS_SHIFT: u32 = 2;
 /** Ended records beyond the limit that may wait for pollEvent. */
 const DONE_MAX: u32 = 4096;
 
@@ -73,7 +75,7 @@ let waiting: u32 = 0;
 export function timeWaitReserve(records: u32): void {
   basePtr = reserve((<usize>records + DONE_MAX + 1) * TIME_WAIT_SIZE);
   let buckets: u32 = 64;
-  while (buckets < records) buckets <<= 1;
+  while (buckets < records << BUCKETS_SHIFT) buckets <<= 1;
   bucketsPtr = reserve((<usize>buckets) << 2);
   bucketMask = buckets - 1;
   limit = records;
