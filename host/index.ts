@@ -8,9 +8,11 @@ import { daemonLog } from "./daemon/lifecycle.ts";
 import { openBackend, untilAcknowledged, type RunningBackend } from "./daemon/backend.ts";
 
 export { BatonError } from "./errors.ts";
-export type { Backend, BackendEvents, CloseOptions } from "./app/backend.ts";
+export type { Arrival, Backend, BackendEvents, CloseOptions } from "./app/backend.ts";
 export type { CloseReport } from "./app/application.ts";
+export type { MigrateOptions } from "./app/departure.ts";
 export type { BatonSocket } from "./app/socket.ts";
+export type { MoveOutcome } from "./node/connection.ts";
 
 /** Named like the flags of `baton backend`, with the same forms and defaults (docs/cli.md). */
 export interface BackendOptions {
@@ -66,6 +68,7 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
     config,
     application: backend.applications,
     log: daemonLog(false),
+    ordered: (on) => backend.emit("drain", on),
     restart: () =>
       fail(new Error("lost contact with the forwarder: every connection was given up")),
   });

@@ -12,6 +12,7 @@ import { Served } from "./served.ts";
 import { armTimeouts, serve, serverKind, speaksHttp, watchRequests } from "./server.ts";
 import type { ServerInternals, ServerKind } from "./server.ts";
 import { BatonSocket } from "./socket.ts";
+import { isForeign } from "./splice.ts";
 
 /** Attaches `server`; undone by `detach()` of what is returned. */
 export function attach(server: net.Server): Attachment {
@@ -62,10 +63,17 @@ export class Attachment implements Application {
       return;
     }
     if (this.#isRefused(connection)) return;
+    // A state of another application's means nothing to a parser that begins anew.
+    const isStrange = this.#kind === "http" ? isForeign(connection) : connection.state.length > 0;
+    if (this.#kind !== "plain" && isStrange) {
+      connection.abort();
+      return;
+    }
     const { allowHalfOpen, highWaterMark } = this.server as ServerInternals;
     const socket = new BatonSocket(connection, { allowHalfOpen, highWaterMark });
     this.#setOptions(socket);
     const served = new Served(socket, speaksHttp(this.server, this.#kind));
+    if (this.#kind === "http") socket.readiness = () => served.readiness();
     this.#enter(served);
     try {
       serve(this.server, this.#kind, socket, served);

@@ -12,9 +12,17 @@ import { attach } from "./attach.ts";
 import type { Attachment } from "./attach.ts";
 import type { BatonSocket } from "./socket.ts";
 
+/** How a connection came. */
+export interface Arrival {
+  /** What `socket.migrate({ state })` sent along at another backend; empty for a new connection. */
+  readonly state: Uint8Array;
+}
+
 export interface BackendEvents {
   /** A connection to a port that no attached server takes; without a listener it is refused. */
-  connection: [socket: BatonSocket];
+  connection: [socket: BatonSocket, arrival: Arrival];
+  /** An operator empties this backend, or does no longer: an application moves its sockets then. */
+  drain: [on: boolean];
   /** The node failed and has left the cluster: its connections are lost. */
   error: [error: Error];
   /** After `close()`, or after 'error'. */
@@ -108,7 +116,10 @@ class ListenerApplication implements Application {
   constructor(emitter: EventEmitter<BackendEvents>) {
     this.#emitter = emitter;
     const server = new net.Server();
-    server.on("connection", (socket: unknown) => emitter.emit("connection", socket as BatonSocket));
+    server.on("connection", (socket: unknown) => {
+      const it = socket as BatonSocket;
+      emitter.emit("connection", it, { state: it.state });
+    });
     this.#attachment = attach(server);
   }
 

@@ -5,8 +5,10 @@
 import type * as http from "node:http";
 import type * as tls from "node:tls";
 import type { Http2Session } from "node:http2";
+import type { Readiness } from "../node/connection.ts";
 import type { Layers } from "./server.ts";
 import type { BatonSocket } from "./socket.ts";
+import { BETWEEN_EXCHANGES } from "./splice.ts";
 
 export class Served implements Layers {
   readonly raw: BatonSocket;
@@ -44,7 +46,16 @@ export class Served implements Layers {
       this.#responses.delete(response);
       this.#settledAt = this.raw.bytesRead;
       if (this.#draining) this.#endIfIdle();
+      else if (!this.raw.destroyed && this.#isSettled()) this.raw.connection.offer();
     });
+  }
+
+  /** Of an HTTP/1 connection without TLS: between two requests it may move to another backend. */
+  readiness(): Readiness {
+    if (this.#draining) return { kind: "busy", reason: "it is ending" };
+    if (!this.#isSettled()) return { kind: "busy", reason: "a request is under way" };
+    const isFresh = this.raw.bytesRead === 0 && this.raw.state.length === 0;
+    return { kind: "ready", state: isFresh ? new Uint8Array(0) : BETWEEN_EXCHANGES };
   }
 
   /** No further request: idle connections end now, others after the response under way. */
@@ -66,13 +77,14 @@ export class Served implements Layers {
 
   #endIfIdle(): void {
     if (!this.#speaksHttp || this.raw.destroyed) return;
-    const settled =
-      this.#responses.size === 0 &&
-      this.raw.bytesRead === this.#settledAt &&
-      this.raw.connection.readableLength === 0;
+    if (this.#isSettled() && this.raw.connection.readableLength === 0) this.#socket.destroySoon();
+  }
+
+  /** Every request that was read has been answered, and no other has begun. */
+  #isSettled(): boolean {
+    const settled = this.#responses.size === 0 && this.raw.bytesRead === this.#settledAt;
     // Requests that went to 'checkContinue' and the like are seen by Node's own mark only.
-    const marked = (this.#socket as { _httpMessage?: unknown })._httpMessage;
-    if (settled && !marked) this.#socket.destroySoon();
+    return settled && !(this.#socket as { _httpMessage?: unknown })._httpMessage;
   }
 }
 

@@ -8,7 +8,8 @@
  */
 import { Duplex } from "node:stream";
 import type { AddressInfo } from "node:net";
-import type { Connection } from "../node/connection.ts";
+import type { Connection, MoveOutcome, Readiness } from "../node/connection.ts";
+import { Departure, type MigrateOptions } from "./departure.ts";
 import { alreadyClosed, connectionError, streamDestroyed } from "./failure.ts";
 
 export interface BatonSocketOptions {
@@ -58,6 +59,8 @@ export class BatonSocket extends Duplex {
   #resetting = false;
   #bytesRead = 0;
   #bytesTaken = 0;
+  #moved = false;
+  readonly #departure: Departure;
   #idleTimer: NodeJS.Timeout | undefined = undefined;
   #unacknowledged = 0;
 
@@ -68,12 +71,47 @@ export class BatonSocket extends Duplex {
       ...(options.highWaterMark === undefined ? {} : { highWaterMark: options.highWaterMark }),
     });
     this.#connection = connection;
+    this.#departure = new Departure({
+      connection,
+      isLive: () => this.#isLive(),
+      isRead: () => this.readableLength === 0,
+      isFlushed: () => this.writableLength === 0 && !this.#outgoing,
+      resume: () => this.#guard(() => this.#pull()),
+    });
     connection.listen({
       readable: () => this.#guard(() => this.#pull()),
       writable: () => this.#guard(() => this.#flush()),
       ended: () => this.#guard(() => this.#onEnded()),
       closed: (error) => this.#guard(() => this.#onClosed(error)),
+      readiness: () => this.#departure.mayLeave(),
+      kept: () => this.#departure.release(),
+      moved: () => this.#guard(() => this.#onMoved()),
     });
+  }
+
+  /** Whether it may move when its backend drains: for servers that know when nothing is under way. */
+  set readiness(ask: () => Readiness) {
+    this.#departure.readiness = ask;
+  }
+
+  /** What the application sent along that had the connection before; empty for a new one. */
+  get state(): Uint8Array {
+    return this.#connection.state;
+  }
+
+  /** It lives on at another backend, and 'close' came (or comes) without an error. */
+  get moved(): boolean {
+    return this.#moved;
+  }
+
+  /**
+   * Gives the connection to another backend, whatever is under way on it: bytes that the client sent and
+   * nobody read, bytes written and not acknowledged, ends of either side. Nothing is read from now on until
+   * the outcome is known. "moved": the socket closes without an error, the client notices nothing. "kept":
+   * it goes on here, `reason` says why. "lost" and "ended": it is over, as a socket's end tells as well.
+   */
+  migrate(options: MigrateOptions = {}): Promise<MoveOutcome> {
+    return this.#departure.migrate(options);
   }
 
   /** The connection below, for those who migrate it or look at it. */
@@ -181,6 +219,7 @@ export class BatonSocket extends Duplex {
   override read(size?: number): unknown {
     const chunk: unknown = super.read(size);
     if (this.#failure) process.nextTick(() => this.#failWhenRead());
+    if (this.#departure.isHeld) process.nextTick(() => this.#departure.flushed());
     return chunk;
   }
 
@@ -213,8 +252,15 @@ export class BatonSocket extends Duplex {
     else this.#connection.close();
     this.#over = true;
     outgoing?.callback(error ?? streamDestroyed());
+    this.#departure.abandon();
     callback(error);
     process.nextTick(() => this.emit("close", error !== null));
+  }
+
+  #onMoved(): void {
+    this.#moved = true;
+    this.#over = true;
+    this.destroy();
   }
 
   #isLive(): boolean {
@@ -223,7 +269,8 @@ export class BatonSocket extends Duplex {
 
   /** Moves received bytes into the stream for as long as it asks for more. */
   #pull(): void {
-    while (this.#wanted && !this.destroyed) {
+    // A listener may ask for a move from within push.
+    while (this.#wanted && !this.destroyed && !this.#departure.isHeld) {
       const available = this.#connection.readableLength;
       if (available === 0) break;
       const chunk = Buffer.allocUnsafe(Math.min(available, READ_MAX));
@@ -237,7 +284,7 @@ export class BatonSocket extends Duplex {
         this.#wanted = true;
       }
     }
-    if (this.destroyed || this.#connection.readableLength > 0) return;
+    if (this.destroyed || this.#departure.isHeld || this.#connection.readableLength > 0) return;
     if (this.#failure) this.#failWhenRead();
     else if (this.#peerEnded && !this.#endPushed) {
       this.#endPushed = true;
@@ -274,6 +321,7 @@ export class BatonSocket extends Duplex {
     }
     this.#outgoing = undefined;
     outgoing.callback();
+    process.nextTick(() => this.#departure.flushed());
   }
 
   #onEnded(): void {

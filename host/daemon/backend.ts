@@ -40,6 +40,7 @@ export interface BackendNodeOptions {
   readonly application: Application;
   readonly log: Log;
   readonly report?: ((entry: ConnectionReport) => void) | undefined;
+  readonly ordered?: ((on: boolean) => void) | undefined;
   /** The node was declared dead or lost its forwarder: it must be opened anew. */
   readonly restart: () => void;
 }
@@ -67,6 +68,7 @@ export async function openBackend(options: BackendNodeOptions): Promise<RunningB
           arrived: (connection, mapping) => flows.set(connection, mapping.flow),
           finished: (connection, cause) =>
             report?.(releaseReport(connection, flows.get(connection) ?? NO_FLOW, cause)),
+          ordered: (on) => options.ordered?.(on),
           restart: options.restart,
         },
       });

@@ -59,6 +59,8 @@ export interface BackendEvents {
   finished?(connection: LiveConnection, cause: ReleaseCause): void;
   /** It lives on at another node, or nobody knows whether it does. */
   moved?(connection: LiveConnection, outcome: MoveOutcome): void;
+  /** A forwarder orders it to drain, or to take connections again. */
+  ordered?(on: boolean): void;
   /** This node was declared dead, or lost its forwarder: everything was dropped (R14). */
   restart(): void;
 }
@@ -267,6 +269,7 @@ export class Backend implements Role {
     this.migrator.heard(forwarder);
     if (on) this.empty();
     else this.undrain();
+    this.#options.events?.ordered?.(on);
     this.#report();
   }
 
