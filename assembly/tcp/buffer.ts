@@ -17,6 +17,7 @@
  * is a position (sequence number) less `shift`, chosen anew whenever the queue is empty, so that the first
  * byte lies at the start of a chunk and what fits a chunk takes only one.
  */
+import { zeroWords } from "../wire/bytes";
 import { seqLt, seqLe } from "../wire/seq";
 import { CHUNK_MASK, CHUNK_SHIFT, CHUNK_SIZE, chunkAt, chunkGive, chunkTake } from "./chunk";
 import { shareJoin, shareLeave } from "./share";
@@ -45,7 +46,7 @@ const SHALLOW_MAX: u32 = ENTRIES << CHUNK_SHIFT;
 
 /** An empty queue whose first byte will have position `head`. Holds nothing before and after. */
 export function queueInit(queuePtr: usize, head: u32): void {
-  memory.fill(queuePtr, 0, QUEUE_SIZE);
+  zeroWords(queuePtr, QUEUE_SIZE);
   begin(changetype<Queue>(queuePtr), head);
 }
 

@@ -13,6 +13,7 @@
  *   28 marks   u32  Mark bits
  */
 import { reserve } from "../layout";
+import { zeroWords } from "../wire/bytes";
 
 @unmanaged
 export class Node {
@@ -66,7 +67,7 @@ export function nodeTake(start: u32, end: u32): u32 {
   else if (fresh <= limit) index = fresh++;
   else return 0;
   const node = nodeAt(index);
-  memory.fill(changetype<usize>(node), 0, NODE_SIZE);
+  zeroWords(changetype<usize>(node), NODE_SIZE);
   node.start = start;
   node.end = end;
   used++;

@@ -2,6 +2,7 @@
  * Deadlines of one connection: a small table in the block, the earliest of which the wheel watches. Knows
  * when; must not know what a timer does.
  */
+import { zeroWords } from "../wire/bytes";
 import { Flag, TIMER_COUNT, Tcb, Timer } from "./tcb";
 import { wheelArm, wheelDisarm } from "./wheel";
 
@@ -29,7 +30,7 @@ export function timerGet(ptr: usize, timer: u32): u64 {
 }
 
 export function timersClear(ptr: usize): void {
-  memory.fill(ptr + offsetof<Tcb>("timer0"), 0, TIMER_COUNT << 3);
+  zeroWords(ptr + offsetof<Tcb>("timer0"), TIMER_COUNT << 3);
   wheelDisarm(ptr);
 }
 

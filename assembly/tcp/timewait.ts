@@ -11,6 +11,7 @@
 import { Counter, count } from "../counters";
 import { Tuple, reserve } from "../layout";
 import { hashTuple } from "../flow/hash";
+import { zeroWords } from "../wire/bytes";
 import { tupleEqual } from "../wire/tcp";
 
 @unmanaged
@@ -115,7 +116,7 @@ export function timeWaitOpen(tuplePtr: usize, now: u64): u32 {
   }
   const index = take();
   const record = timeWaitAt(index);
-  memory.fill(changetype<usize>(record), 0, TIME_WAIT_SIZE);
+  zeroWords(changetype<usize>(record), TIME_WAIT_SIZE);
   memory.copy(changetype<usize>(record), tuplePtr, offsetof<Tuple>());
   const bucket = bucketOf(tuplePtr);
   record.hashNext = load<u32>(bucket);

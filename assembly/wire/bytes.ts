@@ -27,3 +27,9 @@ export function storeBe16(ptr: usize, value: u32): void {
 export function storeBe32(ptr: usize, value: u32): void {
   store<u32>(ptr, swap32(value));
 }
+
+/** Zeroes `len` bytes, a multiple of 8: for small structures, where a call of memory.fill costs more. */
+export function zeroWords(ptr: usize, len: u32): void {
+  const end = ptr + <usize>len;
+  for (let at = ptr; at < end; at += 8) store<u64>(at, 0);
+}
