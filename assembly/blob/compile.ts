@@ -140,7 +140,8 @@ function writeTcp(tcb: Tcb, to: usize, now: u64): void {
   store<u32>(to, tcb.rttvarUs, BlobOff.RTTVAR_US);
   store<u32>(to, tcb.rtoUs, BlobOff.RTO_US);
   store<u32>(to, tcb.rttMinUs, BlobOff.RTT_MIN_US);
-  store<u32>(to, tcb.cwnd, BlobOff.CWND);
+  // Proportional rate reduction says 0 between two ACKs (RFC 9937); the episode it belongs to does not travel.
+  store<u32>(to, max<u32>(tcb.cwnd, <u32>tcb.sndMss), BlobOff.CWND);
   store<u32>(to, tcb.ssthresh, BlobOff.SSTHRESH);
   store<u32>(to, <u32>tcb.congestion, BlobOff.CONGESTION);
   store<u32>(to, tcb.cubicWMax, BlobOff.CUBIC_W_MAX);
