@@ -113,7 +113,8 @@ async function serve(
       await untilAcknowledged(backend);
     } else backend.giveUp();
     const { migrator, moves, counters } = backend;
-    const groups = { migrator: migrator.counters, moves: moves.counters, backend: counters };
+    const own = { migrator: migrator.counters, moves: moves.counters, backend: counters };
+    const groups = { ...own, ...backend.mail };
     return structuredClone(groups);
   });
   if (!stop.aborted) log.write("warn", "lost contact: every connection was given up");

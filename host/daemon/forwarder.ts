@@ -78,6 +78,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
       classifier: { ...forwarder?.classifier.counters },
       courier: { ...forwarder?.courier.counters },
       forwarder: { ...forwarder?.counters },
+      ...forwarder?.mail,
     };
   });
 }

@@ -197,6 +197,11 @@ export class Backend implements Role {
     this.#live.clear();
   }
 
+  /** What became of messages, and of packets on their way back. */
+  get mail() {
+    return { postbox: { ...this.#postbox.counters }, handbacks: { ...this.#handbacks.counters } };
+  }
+
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
     if (!message) return;

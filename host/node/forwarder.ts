@@ -138,6 +138,11 @@ export class Forwarder implements Role {
     for (const backend of backends) transport.hello(backend.id);
   }
 
+  /** What became of messages, and of packets on their way back. */
+  get mail() {
+    return { postbox: { ...this.#postbox.counters }, handbacks: { ...this.#handbacks.counters } };
+  }
+
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
     if (message?.type === "blob") this.courier.handle(peer, message, bytes);

@@ -75,6 +75,12 @@ outcome(`${HANDOFFS} handoffs over bad paths to both backends: all complete; cou
     assert.is(served + refused, HANDOFFS, text);
     assert.ok(handedOff >= served && unavailable >= refused, text);
     assert.is(lost, 0, text);
+    for (const [name, groups] of counters) {
+      const { postbox, handbacks } = groups;
+      assert.ok((postbox?.["sent"] ?? 0) > 0 && (postbox?.["received"] ?? 0) > 0, name);
+      assert.is(postbox?.["malformed"], 0, text);
+      assert.is(handbacks?.["overflowed"], 0, text);
+    }
     const arrived = ["b1", "b2"].map((name) => counters.get(name)?.["backend"]?.["arrived"] ?? 0);
     assert.is(arrived[0]! + arrived[1]!, handedOff, text);
     assert.ok((counters.get("forwarder")?.["transport"]?.["chunksRepeated"] ?? 0) > 0, text);
