@@ -16,6 +16,8 @@ export interface Impairment {
   readonly duplicatePercent?: number;
   /** One bit behind the IP header is flipped, so that TCP's checksum has to notice. */
   readonly corruptPercent?: number;
+  /** Lost besides: the n-th packets of more than bare headers, counted from 1 since this was set. */
+  readonly lose?: readonly number[];
 }
 
 export interface ImpairCounters {
@@ -42,6 +44,8 @@ interface Held extends PassingPacket {
   behind: number;
 }
 
+/** The longest packet without data: IPv6, TCP with every option. */
+const BARE_BYTES = 100;
 const HOLD_US = 10_000;
 const BEHIND_MAX = 3;
 export const QUEUE_BYTES_MAX = 256 << 20;
@@ -49,13 +53,19 @@ const COMPACT_AT = 1024;
 
 /** True when nothing happens to single packets: then 64 KiB segments may pass whole. */
 export function onlyDelays(impairment: Impairment): boolean {
-  const { lossPercent, reorderPercent, duplicatePercent, corruptPercent } = impairment;
-  return ![lossPercent, reorderPercent, duplicatePercent, corruptPercent].some((value) => value);
+  const { lossPercent, reorderPercent, duplicatePercent, corruptPercent, lose } = impairment;
+  const percents = [lossPercent, reorderPercent, duplicatePercent, corruptPercent];
+  return !percents.some((value) => value) && !lose?.length;
 }
 
 /** Throws ERR_BATON_CONFIG for what cannot be. */
 export function checkImpairment(impairment: Impairment): void {
-  for (const [name, value] of Object.entries(impairment) as [string, unknown][]) {
+  const { lose = [], ...rest } = impairment;
+  if (!lose.every((number) => Number.isInteger(number) && number > 0)) {
+    const message = `lose: expected numbers of packets from 1 on, got ${lose.join()}`;
+    throw new BatonError("ERR_BATON_CONFIG", `middlebox ${message}`);
+  }
+  for (const [name, value] of Object.entries(rest) as [string, unknown][]) {
     const limit = name.endsWith("Percent") ? 100 : 60_000;
     const isNumber = typeof value === "number" && value >= 0 && value <= limit;
     if (isNumber) continue;
@@ -84,6 +94,8 @@ export class Impairer {
   #queueBytes = 0;
   #lastDueUs = 0;
   #held: Held[] = [];
+  /** Packets with data since the impairment was set. */
+  #withData = 0;
 
   constructor(impairment: Impairment, seed: number) {
     this.#random = new SeededBits(seed);
@@ -93,6 +105,7 @@ export class Impairer {
   /** For packets from now on. */
   change(impairment: Impairment): void {
     this.#impairment = complete(impairment);
+    this.#withData = 0;
   }
 
   /** Takes a packet; `bytes` is kept, and changed when it is to be corrupted. */
@@ -109,7 +122,9 @@ export class Impairer {
     const isLate = random.percent(this.#impairment.reorderPercent);
     const behind = 1 + Math.floor(random.fraction() * BEHIND_MAX);
     const spread = (random.fraction() * 2 - 1) * this.#impairment.jitterMs;
-    if (isLost) {
+    const hasData = bytes.length - headerOff > BARE_BYTES;
+    if (hasData) this.#withData += 1;
+    if (isLost || (hasData && this.#impairment.lose.includes(this.#withData))) {
       counters.lost += 1;
       return;
     }
@@ -194,6 +209,7 @@ function complete(impairment: Impairment): Required<Impairment> {
     reorderPercent: 0,
     duplicatePercent: 0,
     corruptPercent: 0,
+    lose: [],
     ...impairment,
   };
 }

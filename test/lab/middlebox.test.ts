@@ -86,6 +86,33 @@ box("any mix of impairments accounts for every packet and ends", () => {
   fc.assert(fc.property(mix, fc.nat(1000), (each, seed) => void simulate(each, seed, 100)));
 });
 
+box("loses the packets with data that it is told to, and no others", () => {
+  const impairer = new Impairer({ lose: [2, 5] }, 1);
+  const send = (number: number, length: number): void => {
+    const bytes = new Uint8Array(length);
+    bytes.set(packet(number));
+    impairer.handlePacket(bytes, 0, 1);
+  };
+  const left: number[] = [];
+  const drain = (): void => {
+    for (let bytes = impairer.pollPacket(1); bytes; bytes = impairer.pollPacket(1)) {
+      left.push(numberOf(bytes));
+    }
+  };
+  for (let number = 1; number <= 6; number += 1) {
+    send(number, 101);
+    send(100 + number, 100); // bare headers: not counted
+  }
+  drain();
+  assert.equal(left, [1, 101, 102, 3, 103, 4, 104, 105, 6, 106]);
+  impairer.change({ lose: [1] });
+  send(7, 1500);
+  send(8, 1500);
+  drain();
+  assert.equal(left.slice(-1), [8], "counted anew");
+  assert.is(impairer.counters.lost, 3);
+});
+
 box("delay and jitter keep the order and their bounds", () => {
   const out = simulate({ delayMs: 10, jitterMs: 4 }, 1, 1000);
   assert.equal(
@@ -108,6 +135,7 @@ box("what cannot be is refused before anything is started", async () => {
   await withLab("bad options", { backends: 0 }, async (lab) => {
     for (const options of [
       { lossPercent: 101 },
+      { down: { lose: [0] } },
       { delayMs: -1 },
       { up: { jitterMs: NaN } },
       { seed: 0.5 },
