@@ -97,7 +97,7 @@ export enum Verdict {
   TRANSMIT = 2,
   /** Give it back to forwarder `peer` in a HANDBACK message, with `flow` and `record`. */
   HANDBACK = 3,
-  /** For a service address, and neither mapped nor known to the stack: the host decides. */
+  /** For a service address, and neither mapped nor known to the stack, or mapped to `peer` without a flow. */
   UNMAPPED = 4,
   /** An ICMP error about flow `flow`, which peer `peer` owns: send it on. */
   ICMP = 5,
@@ -214,7 +214,10 @@ export enum MapAction {
   NONE = 0,
   /** Encapsulate to `peer` under `flow`. */
   FORWARD = 1,
-  /** The own stack has it. */
+  /**
+   * The own stack has it: without a peer, or under a peer and flow that name this very node. With a peer and
+   * no flow that peer's stack has it: verdict UNMAPPED.
+   */
   LOCAL = 2,
   /** Tombstone: PROTOCOL.md section 6. */
   TOMB = 3,

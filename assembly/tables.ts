@@ -17,13 +17,15 @@ import { PEERS_MAX } from "./limits";
 
 /**
  * Makes or changes the mapping entry of the tuple: MapAction FORWARD (encapsulate to `peer` under `flow`, whose
- * halves are not zero), LOCAL or TOMB. NOT_FOUND when the tuple's local end is no service, FULL.
+ * halves are not zero), LOCAL (the own stack; under a peer and a flow that name this very node its record decides; a
+ * peer alone: that node has it, verdict UNMAPPED) or TOMB. NOT_FOUND when the tuple's local end is no service, FULL.
  */
 export function mapSet(action: u32, peer: u32, flow: u32): i32 {
   if (!clockReady()) return Err.STATE;
   if (action < <u32>MapAction.FORWARD || action > <u32>MapAction.TOMB) return Err.ARGUMENT;
   if (!isTuple() || peer >= PEERS_MAX) return Err.ARGUMENT;
   if (action == MapAction.FORWARD && !(isPeer(peer) && isFlow(flow))) return Err.ARGUMENT;
+  if (action == MapAction.LOCAL && peer != 0 && flow != 0 && !isFlow(flow)) return Err.ARGUMENT;
   return mapping.mapSet(action, peer, flow, clockUs());
 }
 

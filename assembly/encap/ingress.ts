@@ -245,8 +245,27 @@ function service(
   note(value, tcp, seconds);
   const action = valueAction(value);
   if (action == MapAction.FORWARD) return forward(descriptorPtr, headerLen, value);
-  if (action == MapAction.LOCAL) return local(descriptorPtr, headerLen, nowUs);
+  if (action == MapAction.LOCAL) return owned(descriptorPtr, headerLen, value, nowUs);
   tomb(descriptorPtr, tcp, nowUs);
+}
+
+/**
+ * LOCAL: the own stack when no peer is named. A peer and a flow: the own stack as well, but the connection
+ * came by a blob, so that its record decides as at any other node (early packets wait, frozen ones are held).
+ * A peer alone: that one has it without a flow, as a classifier on another node does.
+ */
+function owned(descriptorPtr: usize, headerLen: u32, value: usize, nowUs: f64): void {
+  const peer = valuePeer(value);
+  if (peer == 0) return local(descriptorPtr, headerLen, nowUs);
+  const flow = changetype<MapValue>(value).flow;
+  if (flow != 0) {
+    return flowInput(descriptorPtr, headerLen, recordHome(peer, flow), peer, flow, nowUs);
+  }
+  const descriptor = changetype<Descriptor>(descriptorPtr);
+  descriptor.peer = peer;
+  descriptor.flow = 0;
+  descriptor.verdict = <u16>Verdict.UNMAPPED;
+  count(Counter.UNKNOWN_HOST);
 }
 
 /** Remembers what a reset would need (R20). A RST's numbers say nothing about the client's state. */

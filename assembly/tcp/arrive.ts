@@ -15,7 +15,6 @@ import { demuxFind } from "./demux";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
-import { refuse } from "./refuse";
 import { rttSample } from "./rtt";
 import { TUPLE, segment, segmentLen } from "./segment";
 import { synSentArrives } from "./synsent";
@@ -89,7 +88,10 @@ function synchronisedArrives(ptr: usize, now: u64): i32 {
   }
   // Fifth, check the ACK field.
   if ((seg.flags & TcpFlag.ACK) == 0) return Verdict.DROPPED;
-  if (!ackAccepts(ptr, now)) return Verdict.CONSUMED;
+  if (!ackAccepts(ptr, now)) {
+    // Nobody's here: another stack may have answered the same SYN. Else RST, by whoever decides about such.
+    return tcb.state == State.SYN_RECEIVED ? Verdict.UNMAPPED : Verdict.CONSUMED;
+  }
   heard(ptr, now);
   if (tcb.state == State.SYN_RECEIVED) synReceivedDone(ptr, now);
   ackArrives(ptr, now);
@@ -230,7 +232,6 @@ function ackAccepts(ptr: usize, now: u64): bool {
   if (tcb.state == State.SYN_RECEIVED) {
     if (seqLt(tcb.sndUna, seg.ack) && seqLe(seg.ack, tcb.sndNxt)) return true;
     count(Counter.TCP_BAD_ACK);
-    refuse();
     return false;
   }
   if (seqGt(seg.ack, tcb.sndNxt)) {
