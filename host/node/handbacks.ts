@@ -7,7 +7,7 @@ import type { Core, CoreEvent } from "../core/core.ts";
 import type { NodeId } from "../transport/transport.ts";
 import type { PeerIndexes } from "./indexes.ts";
 import { RECORD_STATES, type FlowId, type HandbackMessage, type SynHint } from "./messages.ts";
-import { isSyn, wirePacket } from "./packet.ts";
+import { isSyn, wirePackets } from "./packet.ts";
 
 interface Held {
   readonly peer: number;
@@ -22,7 +22,7 @@ const HELD_MAX = 4096;
 const HINTS_MAX = 4096;
 
 export class Handbacks {
-  readonly counters = { sent: 0, superPackets: 0, overflowed: 0 };
+  readonly counters = { sent: 0, malformed: 0, overflowed: 0 };
   #held: Held[] = [];
   #hints = new Map<string, SynHint>();
 
@@ -36,17 +36,13 @@ export class Handbacks {
   }
 
   add(batch: PacketBatch, index: number): void {
-    const packet = wirePacket(batch, index);
-    if (!packet) {
-      this.counters.superPackets++;
-      return;
-    }
-    if (this.#held.length >= HELD_MAX) {
-      this.counters.overflowed++;
-      return;
-    }
+    const packets = wirePackets(batch, index);
+    if (packets.length === 0) this.counters.malformed++;
     const [peer, flow, record] = [batch.peer(index), batch.flow(index), batch.record(index)];
-    this.#held.push({ peer, flow, record, packet });
+    for (const packet of packets) {
+      if (this.#held.length < HELD_MAX) this.#held.push({ peer, flow, record, packet });
+      else this.counters.overflowed++;
+    }
   }
 
   /** A connection's 4-tuple is free: what its next one must stay above. */

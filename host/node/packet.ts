@@ -4,6 +4,7 @@
  */
 import type { PacketBatch } from "../core/batch.ts";
 import type { Tuple } from "../core/tuple.ts";
+import { IP_PROTOCOL_TCP, checksumOf, cutSegments, get16, put16, tcpOffset } from "./segments.ts";
 
 const NEEDS_CSUM = 1;
 const TCP_FLAGS_OFF = 13;
@@ -11,37 +12,49 @@ const SYN = 2;
 const ACK = 16;
 
 /**
- * A copy of a packet of the batch as it would look on a wire: a checksum that was left to a device is
- * finished. Undefined for a super-packet, which is no packet on any wire: TCP sends its parts again.
+ * Copies of what a packet of the batch would look like on a wire: a checksum that was left to a device is
+ * finished, a super-packet is cut into its segments. Empty for offload fields that do not fit the packet.
  */
-export function wirePacket(batch: PacketBatch, index: number): Uint8Array | undefined {
-  if (batch.gsoType(index) !== 0) return undefined;
+export function wirePackets(batch: PacketBatch, index: number): Uint8Array[] {
+  if (batch.gsoType(index) !== 0) {
+    const ptr = batch.ptr(index);
+    const whole = batch.memory.subarray(ptr, ptr + batch.len(index));
+    return cutSegments(whole, batch.gsoSize(index));
+  }
+  const packet = wirePacket(batch, index);
+  return packet ? [packet] : [];
+}
+
+function wirePacket(batch: PacketBatch, index: number): Uint8Array | undefined {
   const ptr = batch.ptr(index);
   const bytes = batch.memory.slice(ptr, ptr + batch.len(index));
   if ((batch.flags(index) & NEEDS_CSUM) === 0) return bytes;
   const start = batch.csumStart(index);
   const at = start + batch.csumOffset(index);
   if (at + 2 > bytes.length) return undefined;
-  let sum = 0;
-  for (let offset = start; offset < bytes.length; offset += 2) {
-    sum += ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0);
-  }
-  while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
-  const checksum = ~sum & 0xffff;
-  bytes[at] = checksum >> 8;
-  bytes[at + 1] = checksum & 0xff;
+  put16(bytes, at, checksumOf(bytes, start, bytes.length, 0));
   return bytes;
 }
 
-/** A first SYN: the only packet that TIME-WAIT gives back with a hint. */
+/** A first SYN: it begins a connection, and is the only packet that TIME-WAIT gives back with a hint. */
 export function isSyn(bytes: Uint8Array): boolean {
-  const isV4 = (bytes[0] ?? 0) >> 4 === 4;
-  const headerLen = isV4 ? ((bytes[0] ?? 0) & 15) * 4 : 40;
-  const flags = bytes[headerLen + TCP_FLAGS_OFF] ?? 0;
+  const flags = bytes[tcpOffset(bytes) + TCP_FLAGS_OFF] ?? 0;
   return (flags & (SYN | ACK)) === SYN;
 }
 
-const IP_PROTOCOL_TCP = 6;
+/** The connection of a packet that a client sent, seen from the service. */
+export function clientTuple(bytes: Uint8Array): Tuple {
+  const isV4 = (bytes[0] ?? 0) >> 4 === 4;
+  const [at, size] = isV4 ? [12, 4] : [8, 16];
+  const tcp = tcpOffset(bytes);
+  return {
+    family: isV4 ? 4 : 6,
+    remote: bytes.slice(at, at + size),
+    remotePort: get16(bytes, tcp),
+    local: bytes.slice(at + size, at + 2 * size),
+    localPort: get16(bytes, tcp + 2),
+  };
+}
 const ICMP_HEADER_LEN = 8;
 
 /**
