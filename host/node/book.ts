@@ -30,6 +30,8 @@ export interface MappingTable {
   /** False: full. Changing an entry that is present never fails. */
   set(tuple: Tuple, mapping: Mapping): boolean;
   delete(tuple: Tuple): void;
+  /** What its owner knew of a client from whom nothing has been seen yet. */
+  note(tuple: Tuple, reset: ResetData): void;
   /** One round of R20: RST and probe, from the last packet seen or else from `reset`. */
   resetClient(tuple: Tuple, reset: ResetData | undefined): void;
   /** Turns every mapping to `node` into a tombstone that keeps node and flow; returns how many. */

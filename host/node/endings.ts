@@ -71,8 +71,10 @@ export class Endings {
     if (!known) return this.book.count("handback-unknown");
     if (record === "closed")
       this.handleRelease(node, epoch, { flow, cause: "closed", tuple: known });
-    // It may have accepted the blob since: what it says now stands only as the answer to a question.
-    if (record === "none" && this.book.isOwner(known, node, flow)) this.book.ask(node, flow, known);
+    // It may have accepted the blob since: what it says now stands only as the answer to a question, and while
+    // the blob is on its way the answer could be older than the acceptance.
+    const isOwn = record === "none" && this.book.isOwner(known, node, flow);
+    if (isOwn && !this.book.entryOf(known)) this.book.ask(node, flow, known);
     if (record === "poisoned") {
       const open = this.book.openTo(flow, node, epoch);
       const epochs = { forwarderEpoch: this.book.epoch, targetEpoch: epoch };

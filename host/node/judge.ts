@@ -217,6 +217,7 @@ export class Judge {
     entry.reset = message.reset;
     if (entry.state !== "reserved") return;
     this.book.mapTo(entry.tuple, entry.next);
+    this.world.table.note(entry.tuple, message.reset);
     entry.state = "pending";
     this.book.deadlines.set(entry, this.world.clock.nowUs() + this.book.timers.moveUs);
     // The target died while the source still owed us this MOVE.

@@ -13,6 +13,7 @@ const UNRELIABLE: ReadonlySet<Message["type"]> = new Set([
   "icmp",
   "heartbeat",
   "progress",
+  "census",
 ]);
 
 /**
