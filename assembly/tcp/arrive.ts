@@ -15,6 +15,7 @@ import { demuxFind } from "./demux";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
+import { refuse } from "./refuse";
 import { rttSample } from "./rtt";
 import { TUPLE, segment, segmentLen } from "./segment";
 import { synSentArrives } from "./synsent";

@@ -3,10 +3,12 @@ import type { Command } from "commander";
 import {
   BACKEND_FLAGS,
   backendConfig,
+  CLASSIFIER_FLAGS,
+  classifierConfig,
   FORWARDER_FLAGS,
   forwarderConfig,
 } from "../config/config.ts";
-import type { BackendConfig, ForwarderConfig } from "../config/config.ts";
+import type { BackendConfig, ClassifierConfig, ForwarderConfig } from "../config/config.ts";
 import type { FlagInput, Schema } from "../config/schema.ts";
 import { addFlags, flagInput } from "./flags.ts";
 import { DAEMON_SIGNALS, stopSignal } from "./process.ts";
@@ -20,6 +22,12 @@ export type Load<C> = () => Promise<Daemon<C>>;
 export function addForwarder(program: Command, load: Load<ForwarderConfig>): void {
   const summary = "receive a service's packets, accept, decide, hand over";
   addDaemon(program.command("forwarder").summary(summary), FORWARDER_FLAGS, forwarderConfig, load);
+}
+
+export function addClassifier(program: Command, load: Load<ClassifierConfig>): void {
+  const summary = "read requests for a forwarder, on a node of its own";
+  const command = program.command("classifier").summary(summary);
+  addDaemon(command, CLASSIFIER_FLAGS, classifierConfig, load);
 }
 
 export function addBackend(program: Command, load: Load<BackendConfig>): void {

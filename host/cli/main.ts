@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The `baton` command. Parses and dispatches; must not know how anything is done. */
-import { addBackend, addForwarder } from "./daemon.ts";
+import { addBackend, addClassifier, addForwarder } from "./daemon.ts";
 import { addDown } from "./down.ts";
 import { addDrain, addUndrain } from "./drain.ts";
 import { addInspect } from "./inspect.ts";
@@ -11,6 +11,7 @@ import { addSim } from "./sim.ts";
 
 const program = newProgram();
 addForwarder(program, async () => (await import("../daemon/forwarder.ts")).runForwarder);
+addClassifier(program, async () => (await import("../daemon/classifier.ts")).runClassifier);
 addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
 addDrain(program);
 addUndrain(program);

@@ -49,12 +49,16 @@ const LIMITS = {
   "blob-bytes": { parameter: "blobBytes", max: 2 ** 26 },
 } as const;
 
-/** Names in `--timeout`, their range in milliseconds, and the one role that has it. */
+type RoleName = "forwarder" | "classifier" | "backend";
+const CLASSIFYING: readonly RoleName[] = ["forwarder", "classifier"];
+const EVERYBODY: readonly RoleName[] = [...CLASSIFYING, "backend"];
+
+/** Names in `--timeout`, their range in milliseconds, and the roles that have it. */
 const TIMEOUTS = {
-  head: { field: "headMs", min: 100, max: 3_600_000, only: "forwarder" },
-  connect: { field: "connectMs", min: 10, max: 3_600_000, only: "backend" },
-  "keep-alive": { field: "keepAliveMs", min: 1_000, max: 86_400_000, only: "" },
-  user: { field: "userMs", min: 1_000, max: 86_400_000, only: "" },
+  head: { field: "headMs", min: 100, max: 3_600_000, roles: CLASSIFYING },
+  connect: { field: "connectMs", min: 10, max: 3_600_000, roles: ["backend"] as RoleName[] },
+  "keep-alive": { field: "keepAliveMs", min: 1_000, max: 86_400_000, roles: EVERYBODY },
+  user: { field: "userMs", min: 1_000, max: 86_400_000, roles: EVERYBODY },
 } as const;
 
 type LimitName = keyof typeof LIMITS;
@@ -93,6 +97,8 @@ export interface NodeConfig {
 export interface ForwarderConfig extends NodeConfig {
   readonly services: readonly ServiceAddress[];
   readonly backends: readonly PeerSpec[];
+  /** Nodes that classify; none: the forwarder does. */
+  readonly classifiers: readonly PeerSpec[];
   readonly rules: readonly Rule[];
   /** Answer ARP and NDP for the service addresses on this interface. */
   readonly announce: string | undefined;
@@ -103,6 +109,14 @@ export interface ForwarderConfig extends NodeConfig {
 /** A node that takes connections from forwarders. */
 export interface MemberConfig extends NodeConfig {
   readonly forwarders: readonly PeerSpec[];
+}
+
+/** A node that reads requests for forwarders. */
+export interface ClassifierConfig extends MemberConfig {
+  readonly services: readonly ServiceAddress[];
+  /** Names that rules use. */
+  readonly backends: readonly string[];
+  readonly rules: readonly Rule[];
 }
 
 export interface BackendConfig extends MemberConfig {
@@ -131,14 +145,28 @@ const NODE_FLAGS = {
   json: onOff("log in JSON lines"),
 };
 
+const ROUTING_FLAGS = {
+  route: many("RULE", "'host=api.example path=/v1/* -> b1,b2', the first match decides", String),
+  pool: many("POOL", "'name=b1,b2 policy=least-connections'", String),
+};
+
 export const FORWARDER_FLAGS = {
   vip: many("ADDRESS:PORT", "a service address", parseService),
   backend: many(PEER_FORM, "a backend", parsePeer),
-  route: many("RULE", "'host=api.example path=/v1/* -> b1,b2', the first match decides", String),
-  pool: many("POOL", "'name=b1,b2 policy=least-connections'", String),
   control: one("PATH", `socket for commands (default: ${controlPath("NAME")})`, parsePath),
+  classifier: many(PEER_FORM, "a classifier on a node of its own (default: none)", parsePeer),
+  ...ROUTING_FLAGS,
   announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
   timeout: timeoutFlag("forwarder"),
+  ...NODE_FLAGS,
+};
+
+export const CLASSIFIER_FLAGS = {
+  vip: many("ADDRESS:PORT", "a service address of the forwarder's", parseService),
+  forwarder: many(PEER_FORM, "a forwarder", parsePeer),
+  backend: many("NAME", "a backend that rules name, as at the forwarder", parseBackendName),
+  ...ROUTING_FLAGS,
+  timeout: timeoutFlag("classifier"),
   ...NODE_FLAGS,
 };
 
@@ -152,30 +180,40 @@ export const BACKEND_FLAGS = {
 
 export function forwarderConfig(input: FlagInput): ForwarderConfig {
   const flags = parseFlags(FORWARDER_FLAGS, withFile(FORWARDER_FLAGS, input));
-  const { vip: services, backend: backends } = flags;
+  const { vip: services, backend: backends, classifier: classifiers } = flags;
   require(services, "vip", "ADDRESS:PORT");
   require(backends, "backend", PEER_FORM);
-  distinct(
-    "vip",
-    services.map(({ address, port }) => `${address} port ${port}`),
-  );
-  const node = nodeConfig(flags, backends, "backend");
+  const peers = [...backends, ...classifiers];
+  const node = nodeConfig(flags, peers, "backend");
+  checkServices(services, node, peers);
   const families = new Set(services.map(({ family }) => family));
-  for (const family of families) checkFamily(family, node.tunnels, backends);
-  const used = new Set(
-    [...node.tunnels, ...backends.flatMap(({ tunnels }) => tunnels)].map(addressOf),
-  );
-  for (const { address } of services) {
-    if (used.has(address)) throw fault("vip", `${address} is a tunnel address too`);
+  for (const family of families) {
+    checkFamily(family, node.tunnels);
+    checkPeers(family, backends, "backend");
+    checkPeers(family, classifiers, "classifier");
   }
+  const names = backends.map(({ name }) => name);
   return {
     ...node,
     services,
     backends,
-    rules: parseRules(flags, backends),
+    classifiers,
+    rules: parseRules(flags, names),
     announce: flags.announce,
     control: flags.control,
   };
+}
+
+export function classifierConfig(input: FlagInput): ClassifierConfig {
+  const flags = parseFlags(CLASSIFIER_FLAGS, withFile(CLASSIFIER_FLAGS, input));
+  const { vip: services, backend: backends } = flags;
+  require(services, "vip", "ADDRESS:PORT");
+  const member = memberConfig(flags);
+  checkServices(services, member, member.forwarders);
+  require(backends, "backend", "NAME");
+  distinct("backend", [member.name, ...backends]);
+  for (const { family } of services) checkFamily(family, member.tunnels);
+  return { ...member, services, backends, rules: parseRules(flags, backends) };
 }
 
 export function backendConfig(input: FlagInput): BackendConfig {
@@ -190,7 +228,7 @@ export function applicationConfig(input: FlagInput): MemberConfig {
   return memberConfig(parseFlags(BACKEND_FLAGS, input));
 }
 
-function memberConfig(flags: Parsed<typeof BACKEND_FLAGS>): MemberConfig {
+function memberConfig(flags: NodeFlags & { forwarder: readonly PeerSpec[] }): MemberConfig {
   const { forwarder: forwarders } = flags;
   require(forwarders, "forwarder", PEER_FORM);
   const node = nodeConfig(flags, forwarders, "forwarder");
@@ -203,11 +241,9 @@ function memberConfig(flags: Parsed<typeof BACKEND_FLAGS>): MemberConfig {
   return { ...node, forwarders };
 }
 
-function nodeConfig(
-  flags: Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>,
-  peers: readonly PeerSpec[],
-  peerFlag: string,
-): NodeConfig {
+type NodeFlags = Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>;
+
+function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: string): NodeConfig {
   const { tunnel: tunnels, mtu, json } = flags;
   const name = flags.name ?? within("--name", () => parseName(hostname().split(".")[0] ?? ""));
   require(tunnels, "tunnel", "ADDRESS");
@@ -237,10 +273,9 @@ function nodeConfig(
 
 /** Without a rule every connection goes to all backends in turn. */
 function parseRules(
-  flags: Parsed<typeof FORWARDER_FLAGS>,
-  backends: readonly PeerSpec[],
+  flags: Parsed<typeof ROUTING_FLAGS>,
+  names: readonly string[],
 ): readonly Rule[] {
-  const names = backends.map(({ name }) => name);
   const routes = flags.route.length > 0 ? flags.route : [`default -> ${names.join()}`];
   let where = "";
   const note = (kind: string, text: string): void => {
@@ -255,23 +290,39 @@ function parseRules(
   }
 }
 
-/** A packet keeps its family, so both ends need a tunnel address of each service's family. */
-function checkFamily(
-  family: 4 | 6,
-  own: readonly NetworkAddress[],
-  backends: readonly PeerSpec[],
+function checkServices(
+  services: readonly ServiceAddress[],
+  { tunnels }: NodeConfig,
+  peers: readonly PeerSpec[],
 ): void {
-  const has = (tunnels: readonly NetworkAddress[]): boolean =>
-    tunnels.some((tunnel) => tunnel.family === family);
-  if (!has(own))
-    throw fault("tunnel", `expected an IPv${family} address for the IPv${family} --vip`);
-  for (const { name, tunnels } of backends) {
-    if (has(tunnels)) continue;
-    throw fault(
-      "backend",
-      `${name}: expected an IPv${family} tunnel address for the IPv${family} --vip`,
-    );
+  distinct(
+    "vip",
+    services.map(({ address, port }) => `${address} port ${port}`),
+  );
+  const all = [...tunnels, ...peers.flatMap((peer) => peer.tunnels)];
+  const used = new Set(all.map(addressOf));
+  for (const { address } of services) {
+    if (used.has(address)) throw fault("vip", `${address} is a tunnel address too`);
   }
+}
+
+/** A packet keeps its family, so both ends need a tunnel address of each service's family. */
+function checkFamily(family: 4 | 6, own: readonly NetworkAddress[]): void {
+  if (own.some((tunnel) => tunnel.family === family)) return;
+  throw fault("tunnel", `expected an IPv${family} address for the IPv${family} --vip`);
+}
+
+function checkPeers(family: 4 | 6, peers: readonly PeerSpec[], flag: string): void {
+  for (const { name, tunnels } of peers) {
+    if (tunnels.some((tunnel) => tunnel.family === family)) continue;
+    const wanted = `an IPv${family} tunnel address for the IPv${family} --vip`;
+    throw fault(flag, `${name}: expected ${wanted}`);
+  }
+}
+
+/** A name alone, or a backend as the forwarder has it: one file may serve both. */
+function parseBackendName(text: string): string {
+  return text.includes("=") ? parsePeer(text).name : parseName(text);
 }
 
 function parseLink(text: string): LinkSpec {
@@ -291,8 +342,8 @@ function parseLimit(text: string): [string, number] {
   return [parameter, within(key, () => parseCount(value, 1, max))];
 }
 
-function timeoutFlag(role: "forwarder" | "backend") {
-  const own = Object.entries(TIMEOUTS).filter(([, { only }]) => only === "" || only === role);
+function timeoutFlag(role: RoleName) {
+  const own = Object.entries(TIMEOUTS).filter(([, { roles }]) => roles.includes(role));
   const table: Readonly<Record<string, (typeof TIMEOUTS)[TimeoutName]>> = Object.fromEntries(own);
   const help = `${Object.keys(table).join(", ")}; as 500ms, 10s`;
   return many("NAME=TIME", help, (text): [string, number] => {

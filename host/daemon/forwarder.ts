@@ -40,20 +40,21 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
   let forwarder: Forwarder | undefined;
   const node = await openNode({
     config,
-    peers: config.backends,
+    peers: [...config.backends, ...config.classifiers],
     routes: routesOf(config),
     sizes: SIZES,
     persist: true,
     log,
     role: (parts) => {
       for (const { address, port } of config.services) {
-        parts.core.addService(addressBytes(address), port, 0, true);
+        parts.core.addService(addressBytes(address), port, 0, config.classifiers.length === 0);
       }
       forwarder = new Forwarder({
         ...parts,
         inject: () => parts.engine.inject(),
         router: createRouter(config.rules),
         backends: config.backends.map(({ name }) => ({ name, id: nodeId(parts.cipher, name) })),
+        classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
         headLimitUs:
           config.timeouts.headMs === undefined ? undefined : config.timeouts.headMs * 1000,
         mtu: config.mtu ?? SIZES.mtu,
@@ -79,6 +80,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
       courier: { ...forwarder?.courier.counters },
       forwarder: { ...forwarder?.counters },
       ...forwarder?.mail,
+      relay: { ...forwarder?.relay.counters },
     };
   });
 }

@@ -1,7 +1,7 @@
 /**
- * Baton's daemons as processes in a lab: one forwarder, a backend on each backend node, the cluster key
- * between them. Knows the command line (docs/cli.md) and the JSON lines of `--json`; must not know how
- * a node works inside.
+ * Baton's daemons as processes in a lab: one forwarder, a classifier on each classifier node (none: the
+ * forwarder classifies), a backend on each backend node, the cluster key between them. Knows the
+ * command line (docs/cli.md) and the JSON lines of `--json`; must not know how a node works inside.
  */
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -143,6 +143,7 @@ export interface ClusterOptions {
   /** Further flags. */
   readonly forwarderFlags?: readonly string[];
   readonly backendFlags?: readonly string[];
+  readonly classifierFlags?: readonly string[];
   /** By node: a script that takes the arguments of `baton backend` and runs in its place. */
   readonly scripts?: Readonly<Record<string, string>>;
 }
@@ -154,11 +155,13 @@ export class Cluster {
   keys = newKey();
   forwarder: Daemon;
   readonly backends = new Map<string, Daemon>();
+  readonly classifiers = new Map<string, Daemon>();
 
   constructor(lab: Lab, options: ClusterOptions) {
     this.lab = lab;
     this.#options = options;
     for (const { name } of lab.backends) this.startBackend(name);
+    for (const { name } of lab.classifiers) this.startClassifier(name);
     this.forwarder = this.startForwarder();
   }
 
@@ -174,11 +177,35 @@ export class Cluster {
         "--backend",
         lab.backends.map((backend) => nodeFlag(backend.address)),
       ),
+      ...each(
+        "--classifier",
+        lab.classifiers.map((classifier) => nodeFlag(classifier.address)),
+      ),
       ...each("--route", routes),
       ...forwarderFlags,
     ];
     this.forwarder = new Daemon(node, ["forwarder", "--name", node.name, ...flags], this.keys);
     return this.forwarder;
+  }
+
+  startClassifier(name: string): Daemon {
+    const { lab } = this;
+    const { services = defaultServices(lab), routes = [], classifierFlags = [] } = this.#options;
+    const node = lab.node(name);
+    const flags = [
+      ...each("--vip", services),
+      ...each("--tunnel", tunnelsOf(node.address)),
+      ...each("--forwarder", [nodeFlag(lab.nodes.forwarder.address)]),
+      ...each(
+        "--backend",
+        lab.backends.map((backend) => backend.name),
+      ),
+      ...each("--route", routes),
+      ...classifierFlags,
+    ];
+    const daemon = new Daemon(node, ["classifier", "--name", name, ...flags], this.keys);
+    this.classifiers.set(name, daemon);
+    return daemon;
   }
 
   startBackend(name: string): Daemon {
@@ -197,7 +224,7 @@ export class Cluster {
   }
 
   get daemons(): Daemon[] {
-    return [this.forwarder, ...this.backends.values()];
+    return [this.forwarder, ...this.classifiers.values(), ...this.backends.values()];
   }
 
   /** Settles when every daemon is ready; rejects with the first that is not. */

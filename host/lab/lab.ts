@@ -132,7 +132,16 @@ export class Lab {
   }
 
   get backends(): LabNode[] {
-    return Object.values(this.nodes).filter((node) => /^b\d+$/.test(node.name));
+    return this.#named(/^b\d+$/);
+  }
+
+  /** Nodes c1, c2, ... of `more`: where `baton classifier` runs. */
+  get classifiers(): LabNode[] {
+    return this.#named(/^c\d+$/);
+  }
+
+  #named(pattern: RegExp): LabNode[] {
+    return Object.values(this.nodes).filter((node) => pattern.test(node.name));
   }
 }
 

@@ -19,6 +19,12 @@ import type { Clock } from "./environment.ts";
 export const HEAD_LIMIT_US = 10_000_000;
 /** After a reply of our own: how long the client may take to close its side. */
 const LINGER_US = 2_000_000;
+/**
+ * How long a connection is kept while no backend takes it, before it is answered 503: a backend that paused,
+ * or whose credits were all out, is back by then. It is asked for so often.
+ */
+export const KEEP_US = 1_500_000;
+const AGAIN_US = 100_000;
 
 /** A connection that is to move, and what is known about it. */
 export interface Classified {
@@ -35,7 +41,7 @@ export interface Classified {
   readonly decidedUs: number;
 }
 
-/** What became of a move: "moved" and "lost" end our interest, "unavailable" lets us answer 503. */
+/** What became of a move: "moved" and "lost" end our interest, "unavailable" lets us try again or answer 503. */
 export type MoveOutcome = "moved" | "lost" | "unavailable";
 
 export interface ClassifierOptions {
@@ -55,18 +61,34 @@ interface Pending {
   readonly tuple: Tuple;
   readonly reader: RequestReader;
   readonly acceptedUs: number;
-  /** reading: the head is incomplete. moving: somebody else's. replied: our answer is on its way out. */
-  state: "reading" | "moving" | "replied";
-  /** When the head must be complete, or the client gone after our reply. */
+  /**
+   * reading: the head is incomplete. waiting: nobody takes it yet. moving: somebody else's. replied: our
+   * answer is on its way out.
+   */
+  state: "reading" | "waiting" | "moving" | "replied";
+  /** When the head must be complete, the next try is due, or the client gone after our reply. */
   dueUs: number;
   head: RequestHead | undefined;
+  /** When it is answered that nobody takes it. */
+  keepUs: number;
+  /** It was over while it was to move. */
+  isClosed: boolean;
   /** Unread bytes that do not lie together in the core, and how many of them were copied here. */
   copy: Uint8Array;
   copied: number;
 }
 
 export class Classifier {
-  readonly counters = { accepted: 0, decided: 0, rejected: 0, unavailable: 0, left: 0, expired: 0 };
+  readonly counters = {
+    accepted: 0,
+    arrived: 0,
+    decided: 0,
+    waited: 0,
+    rejected: 0,
+    unavailable: 0,
+    left: 0,
+    expired: 0,
+  };
   readonly #options: ClassifierOptions;
   readonly #headLimitUs: number;
   readonly #pending = new Map<number, Pending>();
@@ -76,6 +98,7 @@ export class Classifier {
    */
   readonly #heads = new Deadlines();
   readonly #lingers = new Deadlines();
+  readonly #tries = new Deadlines();
 
   constructor(options: ClassifierOptions) {
     this.#options = options;
@@ -90,7 +113,8 @@ export class Classifier {
   /** True when the event was about a connection of the classifier. */
   handleEvent(event: CoreEvent): boolean {
     if (event.kind === "accepted") {
-      this.#accept(event);
+      this.counters.accepted++;
+      this.#add(event.handle, event.tuple);
       return true;
     }
     const pending = this.#pending.get(event.handle);
@@ -102,7 +126,7 @@ export class Classifier {
   }
 
   nextTimeoutUs(): number {
-    return Math.min(this.#heads.nextUs(), this.#lingers.nextUs());
+    return Math.min(this.#heads.nextUs(), this.#lingers.nextUs(), this.#tries.nextUs());
   }
 
   handleTimeout(): void {
@@ -113,6 +137,11 @@ export class Classifier {
       this.counters.expired++;
       this.#apply(pending, pending.reader.expire());
     }
+    for (let handle = this.#tries.take(now); handle !== 0; handle = this.#tries.take(now)) {
+      const pending = this.#pending.get(handle);
+      if (pending?.state !== "waiting" || pending.dueUs > now || !pending.head) continue;
+      this.#decide(pending, pending.head);
+    }
     for (let handle = this.#lingers.take(now); handle !== 0; handle = this.#lingers.take(now)) {
       const pending = this.#pending.get(handle);
       if (pending?.state !== "replied" || pending.dueUs > now) continue;
@@ -121,26 +150,38 @@ export class Classifier {
     }
   }
 
-  #accept(event: CoreEvent): void {
+  /**
+   * Takes over a connection that arrived by a blob; the bytes of its next request that were received already
+   * are read at once.
+   */
+  arrive(handle: number, tuple: Tuple, isEnded: boolean): void {
+    this.counters.arrived++;
+    const pending = this.#add(handle, tuple);
+    if (isEnded || this.#options.core.readableLength(handle) > 0) this.#read(pending, isEnded);
+  }
+
+  #add(handle: number, tuple: Tuple): Pending {
     const now = this.#options.clock.nowUs();
-    this.counters.accepted++;
     const pending: Pending = {
-      handle: event.handle,
-      tuple: event.tuple,
+      handle,
+      tuple,
       reader: this.#options.router.newReader(),
       acceptedUs: now,
       state: "reading",
       dueUs: now + this.#headLimitUs,
       head: undefined,
+      keepUs: Infinity,
+      isClosed: false,
       copy: NO_BYTES,
       copied: 0,
     };
-    this.#pending.set(event.handle, pending);
-    this.#heads.add(pending.dueUs, event.handle);
+    this.#pending.set(handle, pending);
+    this.#heads.add(pending.dueUs, handle);
+    return pending;
   }
 
   #read(pending: Pending, ended: boolean): void {
-    if (pending.state === "moving") return;
+    if (pending.state === "moving" || pending.state === "waiting") return;
     if (pending.state === "replied") {
       this.#swallow(pending);
       if (ended) this.#letGo(pending);
@@ -162,11 +203,20 @@ export class Classifier {
       this.#reject(pending, result.reason, result.reply, result.reset);
       return;
     }
-    const { router, context, clock } = this.#options;
     pending.head = result.head;
-    const decision = router.decide(result.head, context(formatAddress(pending.tuple.remote)));
+    pending.keepUs = this.#options.clock.nowUs() + KEEP_US;
+    this.#decide(pending, result.head);
+  }
+
+  #decide(pending: Pending, head: RequestHead): void {
+    const { router, context, clock } = this.#options;
+    const decision = router.decide(head, context(formatAddress(pending.tuple.remote)));
     if (decision.kind === "reject") {
       this.#reject(pending, decision.reason, decision.reply, decision.reset);
+      return;
+    }
+    if (decision.kind === "wait") {
+      this.#wait(pending, head, decision.reason);
       return;
     }
     this.counters.decided++;
@@ -175,19 +225,32 @@ export class Classifier {
     pending.state = "moving";
     const decidedUs = clock.nowUs();
     const choice = { rule, candidates, pool };
-    const request = { handle, tuple, head: result.head, ...choice, acceptedUs, decidedUs };
-    this.#options.move(request, (outcome) => this.#moved(pending, result.head, outcome));
+    const request = { handle, tuple, head, ...choice, acceptedUs, decidedUs };
+    this.#options.move(request, (outcome) => this.#moved(pending, head, outcome));
   }
 
   #moved(pending: Pending, head: RequestHead, outcome: MoveOutcome): void {
     if (this.#pending.get(pending.handle) !== pending) return;
-    if (outcome !== "unavailable") {
-      this.#forget(pending);
+    if (outcome !== "unavailable") return this.#forget(pending);
+    if (!pending.isClosed) return this.#wait(pending, head, "no backend takes the connection");
+    this.#left(pending);
+    pending.state = "reading"; // It is ours again, and to be let go.
+    this.#forget(pending);
+  }
+
+  /** Nobody takes it: once more in a moment, until it has been kept for long enough. */
+  #wait(pending: Pending, head: RequestHead, reason: string): void {
+    const now = this.#options.clock.nowUs();
+    if (now + AGAIN_US <= pending.keepUs) {
+      this.counters.waited++;
+      pending.state = "waiting";
+      pending.dueUs = now + AGAIN_US;
+      this.#tries.add(pending.dueUs, pending.handle);
       return;
     }
     this.counters.unavailable++;
     const { reply, reset } = this.#options.router.unavailable(head);
-    this.#reject(pending, "no backend takes the connection", reply, reset);
+    this.#reject(pending, reason, reply, reset);
   }
 
   #reject(pending: Pending, reason: string, reply: Uint8Array, reset: boolean): void {
@@ -235,10 +298,9 @@ export class Classifier {
   }
 
   #closed(pending: Pending): void {
-    if (pending.state === "reading") {
-      this.#left(pending);
-    }
-    if (pending.state !== "moving") this.#forget(pending);
+    if (pending.state === "reading" || pending.state === "waiting") this.#left(pending);
+    if (pending.state === "moving") pending.isClosed = true;
+    else this.#forget(pending);
   }
 
   /** Ends our interest in the handle, except when it moved: then it is the migrator's to free. */

@@ -6,11 +6,13 @@
 import { Reader, Writer } from "./bytes.ts";
 import { readDrain, readProgress, writeDrain, writeProgress } from "./drainage.ts";
 import {
+  CENSUS_SIZE,
   EPOCH_SIZE,
   ID_SIZE,
   pick,
   readAnswer,
   readBytes,
+  readCensus,
   readConnection,
   readFlowOrNone,
   readHint,
@@ -22,6 +24,7 @@ import {
   readSyncItem,
   readTuple,
   writeBytes,
+  writeCensus,
   writeConnection,
   writeHint,
   writeItems,
@@ -43,6 +46,7 @@ import {
   isFlowId,
 } from "./messages.ts";
 import type { HeartbeatMessage, Message, MessageType } from "./messages.ts";
+import { CENSUS_MAX } from "./signals.ts";
 
 export const MESSAGE_FORMAT = 1;
 export const MESSAGE_HEADER_SIZE = 8;
@@ -92,6 +96,7 @@ function flowFits(type: MessageType, flow: number): boolean {
     case "relay":
     case "drain":
     case "progress":
+    case "census":
       return flow === NO_FLOW;
     case "reserve":
       return flow === NO_FLOW || isFlowId(flow);
@@ -228,6 +233,7 @@ function writeOther(to: Writer, message: OtherMessage): void {
       return to.u32(message.mtu);
     case "relay":
       to.u32(message.hint ? 2 : 0);
+      to.u32(message.asked);
       if (message.hint) writeHint(to, message.hint);
       return writeBytes(to, message.packet);
     case "icmp":
@@ -237,6 +243,8 @@ function writeOther(to: Writer, message: OtherMessage): void {
       return writeDrain(to, message);
     case "progress":
       return writeProgress(to, message);
+    case "census":
+      return writeItems(to, message.items, (item) => writeCensus(to, item));
   }
 }
 
@@ -343,8 +351,9 @@ function readOther(from: Reader, type: OtherMessage["type"], flow: number): Othe
     case "relay": {
       const flags = from.u32();
       from.check(flags === 0 || flags === 2);
+      const asked = from.u32();
       const hint = flags === 2 ? readHint(from) : undefined;
-      return { type, hint, packet: readBytes(from) };
+      return { type, asked, hint, packet: readBytes(from) };
     }
     case "icmp":
       return { type, flow, tuple: readTuple(from), packet: readBytes(from) };
@@ -352,6 +361,8 @@ function readOther(from: Reader, type: OtherMessage["type"], flow: number): Othe
       return readDrain(from);
     case "progress":
       return readProgress(from);
+    case "census":
+      return { type, items: readItems(from, CENSUS_MAX, CENSUS_SIZE, () => readCensus(from)) };
   }
 }
 

@@ -7,6 +7,7 @@ import type { Reader, Writer } from "./bytes.ts";
 import { NO_FLOW, RECORD_STATES, RELEASE_CAUSES, isFlowId } from "./messages.ts";
 import type {
   AnswerItem,
+  CensusItem,
   FarConnection,
   QueryItem,
   ReleaseItem,
@@ -57,6 +58,25 @@ export function readAnswer(from: Reader): AnswerItem {
   const flow = readFlow(from);
   const record = pick(from, RECORD_STATES, from.u32());
   return { flow, record, tuple: readTuple(from) };
+}
+
+/** Bytes of an item of CENSUS. */
+export const CENSUS_SIZE = 16;
+const CENSUS_USABLE = 1;
+const CENSUS_MAY_RETURN = 2;
+
+export function writeCensus(to: Writer, item: CensusItem): void {
+  to.hex(item.node, ID_SIZE);
+  to.u32((item.usable ? CENSUS_USABLE : 0) | (item.mayReturn ? CENSUS_MAY_RETURN : 0));
+  to.u32(item.load);
+}
+
+export function readCensus(from: Reader): CensusItem {
+  const node = from.hex(ID_SIZE);
+  const flags = from.u32();
+  from.check(flags <= (CENSUS_USABLE | CENSUS_MAY_RETURN));
+  const usable = (flags & CENSUS_USABLE) !== 0;
+  return { node, usable, mayReturn: (flags & CENSUS_MAY_RETURN) !== 0, load: from.u32() };
 }
 
 export function writeItems<T>(to: Writer, items: readonly T[], write: (item: T) => void): void {

@@ -1,6 +1,7 @@
 /**
- * The forwarder: receives a service's packets, classifies new connections in its own stack, is the judge of
- * every handoff. Knows judge, migrator and classifier; must not know sockets or files.
+ * The forwarder: receives a service's packets, classifies new connections in its own stack or relays them to
+ * classifiers on nodes of their own, is the judge of every handoff. Knows judge, migrator, classifier and
+ * relay; must not know sockets or files.
  *
  * In one process classifier and judge are two nodes of the protocol that happen to have one name: they
  * talk in messages, and the tables of PROTOCOL.md hold unchanged.
@@ -8,31 +9,29 @@
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
-import type { RequestHead, RouteContext, Router } from "../routing/route.ts";
+import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import { Classifier } from "./classifier.ts";
 import { Courier } from "./courier.ts";
-import { Classifier, type Classified, type MoveOutcome } from "./classifier.ts";
+import { Dispatch, type DispatchEvents, type Health, type NodeName } from "./dispatch.ts";
 import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log, Random } from "./environment.ts";
 import { Drains } from "./drains.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
-import type { HeartbeatMessage, Message, SynHint } from "./messages.ts";
+import type { CensusMessage, HeartbeatMessage, Message, SynHint } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
-import type { MigrationOutcome } from "./outgoing.ts";
-import { quotedTuple } from "./packet.ts";
+import { NO_FLOW } from "./messages.ts";
+import { quotedTuple, wirePackets } from "./packet.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
+import { Relay } from "./relay.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
 import { CoreTable } from "./table.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 
-/** A backend by the name that rules use. */
-export interface BackendName {
-  readonly name: string;
-  readonly id: NodeId;
-}
+export type { Handoff, NodeName } from "./dispatch.ts";
 
 export interface ForwarderOptions {
   readonly id: NodeId;
@@ -46,34 +45,25 @@ export interface ForwarderOptions {
   /** Gives packet 0 of the rx batch to the core, as a link would. */
   readonly inject: () => void;
   readonly router: Router;
-  /** In the order of the core's peer indexes. */
-  readonly backends: readonly BackendName[];
+  /** In the order of the core's peer indexes; classifiers come after them. */
+  readonly backends: readonly NodeName[];
+  /** Nodes that classify for this one; none: it does so itself. */
+  readonly classifiers?: readonly NodeId[];
   readonly headLimitUs?: number | undefined;
   readonly mtu: number;
   readonly timers?: Timers;
   readonly events?: ForwarderEvents;
 }
 
-export interface Handoff {
-  readonly request: Classified;
-  readonly backend: string;
-  readonly flow: number;
-  readonly blobBytes: number;
-  /** From the decision to the verdict. */
-  readonly handoffUs: number;
-}
-
-export interface ForwarderEvents {
-  handedOff?(handoff: Handoff): void;
-  /** A connection that went to no backend, and why. */
-  rejected?(tuple: Tuple, reason: string, head: RequestHead | undefined): void;
-}
+export type ForwarderEvents = DispatchEvents;
 
 interface Reinjection {
   readonly packet: Uint8Array;
   /** Set when the packet is still encapsulated. */
   readonly tuple: Tuple | undefined;
   readonly hint: SynHint | undefined;
+  /** Nobody has its connection: answer it with a RST. */
+  readonly refuse: boolean;
 }
 
 /** Packets that come back in one turn. */
@@ -88,47 +78,61 @@ export class Forwarder implements Role {
   readonly classifier: Classifier;
   readonly courier: Courier;
   readonly drains: Drains;
-  readonly counters = { handedOff: 0, unavailable: 0, lost: 0, reinjected: 0, reinjectRefused: 0 };
+  readonly dispatch: Dispatch;
+  readonly relay: Relay;
   readonly #options: ForwarderOptions;
   readonly #peers: PeerIndexes;
+  readonly #table: CoreTable;
   readonly #postbox: Postbox;
   readonly #handbacks: Handbacks;
   readonly #pools: Pools;
   readonly #timers: Timers;
-  readonly #ids: ReadonlyMap<string, NodeId>;
-  readonly #names: ReadonlyMap<NodeId, string>;
+  readonly #classifiers: readonly NodeId[];
+  readonly #counters = { reinjected: 0, reinjectRefused: 0 };
   #again: Reinjection[] = [];
+  /** Of the packet that the core has in hand. */
+  #hint: SynHint | undefined;
   #heartbeatUs = 0;
   #sequence = 0;
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
-    const { id, core, clock, transport, backends, wake } = options;
+    const { id, core, clock, transport, backends, classifiers = [], wake } = options;
     this.#timers = options.timers ?? TIMERS;
-    this.#ids = new Map(backends.map((backend) => [backend.name, backend.id]));
-    this.#names = new Map(backends.map((backend) => [backend.id, backend.name]));
-    this.#peers = new PeerIndexes(backends.map((backend) => backend.id));
+    this.#classifiers = classifiers;
+    // This node is its own last peer: connections that come back to it have flows, too.
+    this.#peers = new PeerIndexes([...backends.map((backend) => backend.id), ...classifiers, id]);
+    const mode = classifiers.length > 0 ? "host-unknown" : "rst-unknown";
+    this.#table = new CoreTable(core, clock, this.#peers, id, mode);
     this.#postbox = new Postbox(id, transport, wake);
     this.#handbacks = new Handbacks(core, this.#peers);
-    this.#pools = new Pools(options.cipher, options.router, this.#context, (name) =>
-      this.#ids.get(name),
+    const health = (backend: NodeId): Health | undefined => this.#health(backend);
+    this.dispatch = new Dispatch(backends, {
+      clock,
+      events: options.events,
+      health,
+      poolOf: (name) => this.#pools.idOf(name),
+    });
+    this.#pools = new Pools(options.cipher, options.router, this.dispatch.context, (name) =>
+      this.dispatch.idOf(name),
     );
     this.judge = this.#newJudge();
     this.migrator = this.#newMigrator();
     this.courier = this.#newCourier();
     this.drains = new Drains({
       peers: this.judge.peers,
-      idOf: (name) => this.#ids.get(name),
+      idOf: (name) => this.dispatch.idOf(name),
       send: (node, message) => this.#postbox.send(node, message),
       wake,
     });
+    this.relay = this.#newRelay();
     this.classifier = new Classifier({
       core,
       clock,
       router: options.router,
       headLimitUs: options.headLimitUs,
-      context: this.#context,
-      move: (request, done) => this.#move(request, done),
+      context: this.dispatch.context,
+      move: (request, done) => this.dispatch.move(this.migrator, id, request, done),
       rejected: (tuple, reason, head) => options.events?.rejected?.(tuple, reason, head),
     });
     // The node is its own first peer: both halves learn the epoch as from a hello exchange.
@@ -136,6 +140,11 @@ export class Forwarder implements Role {
     this.judge.handleEpoch(id, transport.epoch);
     this.migrator.handleEpoch(id, transport.epoch);
     for (const backend of backends) transport.hello(backend.id);
+    for (const classifier of classifiers) transport.hello(classifier);
+  }
+
+  get counters(): Readonly<Record<string, number>> {
+    return { ...this.dispatch.counters, ...this.#counters };
   }
 
   /** What became of messages, and of packets on their way back. */
@@ -145,9 +154,12 @@ export class Forwarder implements Role {
 
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
-    if (message?.type === "blob") this.courier.handle(peer, message, bytes);
-    else if (message?.type === "progress") this.drains.handle(peer, epoch, message);
-    else if (message) this.judge.handle(peer, epoch, message);
+    if (!message) return;
+    const isLive = this.judge.peers.isLive({ node: peer, epoch, flow: NO_FLOW });
+    if (message.type === "blob") this.courier.handle(peer, message, bytes);
+    else if (message.type === "progress") this.drains.handle(peer, epoch, message);
+    else if (message.type === "relay" && isLive) this.relay.returned(peer, message);
+    else this.judge.handle(peer, epoch, message);
   }
 
   peerEpoch(peer: NodeId, epoch: Epoch): void {
@@ -161,6 +173,7 @@ export class Forwarder implements Role {
   event(event: CoreEvent): void {
     if (event.kind === "released") {
       const { id } = this.#options;
+      this.#handbacks.released(event);
       this.migrator.ended(event.handle, id, event.ownerFlow, event.tuple, "closed");
     }
     this.classifier.handleEvent(event);
@@ -170,7 +183,7 @@ export class Forwarder implements Role {
     do {
       this.#postbox.deliver((node, epoch, message) => this.#local(node, epoch, message));
       this.#reinject();
-    } while (this.#postbox.isWaiting);
+    } while (this.#postbox.isWaiting || this.#again.length > 0);
     this.#handbacks.flush((node, message) => this.#postbox.send(node, message));
   }
 
@@ -178,8 +191,9 @@ export class Forwarder implements Role {
     this.#handbacks.add(batch, index);
   }
 
-  unmapped(): void {
-    // The classifier is in this process: the core's stack has answered such packets itself.
+  unmapped(batch: PacketBatch, index: number): void {
+    const owner = this.#peers.nodeOf(batch.peer(index));
+    for (const packet of wirePackets(batch, index)) this.relay.pass(packet, owner, this.#hint);
   }
 
   icmp(batch: PacketBatch, index: number): void {
@@ -212,24 +226,29 @@ export class Forwarder implements Role {
     const beat = this.#heartbeat();
     this.migrator.heard(this.#options.id);
     for (const { id } of this.#options.backends) this.#postbox.send(id, beat);
+    const census = this.#census();
+    for (const id of this.#classifiers) {
+      this.#postbox.send(id, beat);
+      this.#postbox.send(id, census);
+    }
     this.judge.handle(this.#options.id, this.#options.transport.epoch, beat);
   }
 
   #newJudge(): Judge {
-    const { id, core, clock, random, transport, backends } = this.#options;
+    const { id, clock, random, transport, backends } = this.#options;
     return new Judge(
       {
         clock,
-        table: new CoreTable(core, clock, this.#peers, id),
+        table: this.#table,
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
-        reinject: (packet, tuple, hint) => this.#comeAgain({ packet, tuple, hint }),
+        reinject: (packet, tuple, hint) => this.#comeAgain(packet, tuple, hint),
         pool: (id, tuple) => this.#pools.members(id, tuple),
       },
       {
         self: id,
         epoch: transport.epoch,
-        nodes: [id, ...backends.map((backend) => backend.id)],
+        nodes: [id, ...this.#classifiers, ...backends.map((backend) => backend.id)],
         worker: 0,
         random: random.bytes(4),
         timers: this.#timers,
@@ -267,62 +286,47 @@ export class Forwarder implements Role {
     });
   }
 
+  #newRelay(): Relay {
+    return new Relay(this.#classifiers, {
+      peers: this.judge.peers,
+      isRecovering: () => this.judge.isRecovering,
+      mapping: (tuple) => this.#table.get(tuple),
+      send: (node, message) => this.#postbox.send(node, message),
+      reinject: (packet, hint) => this.#comeAgain(packet, undefined, hint),
+      refuse: (packet) => this.#comeAgain(packet, undefined, undefined, true),
+    });
+  }
+
   /** A message of this node to itself: what a judge answers goes to the migrator, the rest to the judge. */
   #local(node: NodeId, epoch: Epoch, message: Message): void {
     if (TO_MIGRATOR.has(message.type)) this.migrator.handle(node, epoch, message);
     else this.judge.handle(node, epoch, message);
   }
 
-  #move(request: Classified, done: (outcome: MoveOutcome) => void): void {
-    const { id } = this.#options;
-    const targets = request.candidates.flatMap((name) => {
-      const target = this.#ids.get(name);
-      return target === undefined ? [] : [{ kind: "node" as const, id: target }];
+  #health(backend: NodeId): Health | undefined {
+    const { peers } = this.judge;
+    const peer = peers.get(backend);
+    if (!peer) return undefined;
+    return { usable: peers.isUsable(peer), mayReturn: peers.mayReturn(peer), load: peer.load };
+  }
+
+  /** What classifiers on other nodes need to know of backends. */
+  #census(): CensusMessage {
+    const items = this.#options.backends.flatMap(({ id: node }) => {
+      const health = this.#health(node);
+      return health ? [{ node, ...health }] : [];
     });
-    const settled = (outcome: MigrationOutcome): void => done(this.#settle(request, outcome));
-    const pool = this.#pools.idOf(request.pool);
-    const how = pool === undefined ? {} : { pool };
-    const isMoving = this.migrator.migrate(request.handle, id, targets, settled, how);
-    if (!isMoving) done(this.#settle(request, { kind: "unavailable", reason: "too busy" }));
+    return { type: "census", items };
   }
 
-  #settle(request: Classified, outcome: MigrationOutcome): MoveOutcome {
-    const { clock, events } = this.#options;
-    if (outcome.kind === "unavailable") {
-      this.counters.unavailable++;
-      return "unavailable";
-    }
-    if (outcome.kind !== "moved") {
-      this.counters.lost++;
-      events?.rejected?.(request.tuple, "the connection ended while it moved", request.head);
-      return "lost";
-    }
-    this.counters.handedOff++;
-    events?.handedOff?.({
-      request,
-      backend: this.#names.get(outcome.target) ?? outcome.target,
-      flow: outcome.flow,
-      blobBytes: outcome.blobBytes,
-      handoffUs: clock.nowUs() - request.decidedUs,
-    });
-    return "moved";
-  }
-
-  readonly #context = (clientAddress: string): RouteContext => ({
-    clientAddress,
-    usable: (name) => this.#peer(name)?.isUsable ?? false,
-    load: (name) => this.#peer(name)?.load ?? 0,
-  });
-
-  #peer(name: string): { isUsable: boolean; load: number } | undefined {
-    const id = this.#ids.get(name);
-    const peer = id === undefined ? undefined : this.judge.peers.get(id);
-    return peer && { isUsable: this.judge.peers.isUsable(peer), load: peer.load };
-  }
-
-  #comeAgain(packet: Reinjection): void {
-    if (this.#again.length >= REINJECT_MAX) this.counters.reinjectRefused++;
-    else this.#again.push(packet);
+  #comeAgain(
+    packet: Uint8Array,
+    tuple: Tuple | undefined,
+    hint: SynHint | undefined,
+    refuse = false,
+  ): void {
+    if (this.#again.length >= REINJECT_MAX) this.#counters.reinjectRefused++;
+    else this.#again.push({ packet, tuple, hint, refuse });
   }
 
   /** Gives packets that came back to the core, as if they had just arrived. */
@@ -331,16 +335,20 @@ export class Forwarder implements Role {
     if (again.length === 0) return;
     this.#again = [];
     const { core, inject } = this.#options;
-    for (const { packet, tuple, hint } of again) {
+    for (const { packet, tuple, hint, refuse } of again) {
       const isPlaced = core.rx.place(0, packet);
       if (!isPlaced || (tuple && !core.unwrapReturned(0, tuple))) {
-        this.counters.reinjectRefused++;
+        this.#counters.reinjectRefused++;
         continue;
       }
       if (hint) core.setSynHint(0, hint.sndNxt, hint.tsVal);
-      this.counters.reinjected++;
+      this.#counters.reinjected++;
+      this.#hint = hint;
+      if (refuse) core.setMode("rst-unknown");
       inject();
+      if (refuse) core.setMode("host-unknown");
     }
+    this.#hint = undefined;
   }
 
   /** Counts heartbeats modulo 2^32. */

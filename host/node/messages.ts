@@ -9,6 +9,10 @@
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { DrainMessage, ProgressMessage } from "./drainage.ts";
+import type { CensusMessage, HeartbeatMessage, IcmpMessage, RelayMessage } from "./signals.ts";
+
+export type { CensusItem, CensusMessage, HeartbeatMessage } from "./signals.ts";
+export type { IcmpMessage, RelayMessage } from "./signals.ts";
 
 /** u32, neither 16-bit half zero; NO_FLOW where a connection has no entry at the forwarder yet. */
 export type FlowId = number;
@@ -286,39 +290,6 @@ export interface DeadMessage {
   readonly bootEpoch: Epoch;
 }
 
-/** Sent by every node to its forwarders and back, every 250 ms. */
-export interface HeartbeatMessage {
-  readonly type: "heartbeat";
-  readonly sequence: number;
-  readonly draining: boolean;
-  /** An application takes connections; false at a forwarder that is no backend. */
-  readonly serving: boolean;
-  /** Open connections. */
-  readonly load: number;
-  /** Blobs that the sender has room for now. */
-  readonly credits: number;
-  /** Range of blob formats that the sender reads. */
-  readonly blobVersionMin: number;
-  readonly blobVersionMax: number;
-  /** Path MTU towards the clients. */
-  readonly mtu: number;
-}
-
-/** A packet of an unmapped flow for a classifier on another node. */
-export interface RelayMessage {
-  readonly type: "relay";
-  readonly hint: SynHint | undefined;
-  readonly packet: Uint8Array;
-}
-
-/** An ICMP error that arrived at the forwarder and belongs to the owner of `flow`. */
-export interface IcmpMessage {
-  readonly type: "icmp";
-  readonly flow: FlowId;
-  readonly tuple: Tuple;
-  readonly packet: Uint8Array;
-}
-
 export type Message =
   | ReserveMessage
   | GrantMessage
@@ -345,7 +316,8 @@ export type Message =
   | RelayMessage
   | IcmpMessage
   | DrainMessage
-  | ProgressMessage;
+  | ProgressMessage
+  | CensusMessage;
 
 export type MessageType = Message["type"];
 
@@ -377,6 +349,7 @@ export const MESSAGE_TYPES: readonly MessageType[] = [
   "icmp",
   "drain",
   "progress",
+  "census",
 ];
 
 /** Neither half of a flow identifier may be zero: a port 0 does not survive real networks. */

@@ -91,10 +91,20 @@ export interface RecordTable {
   ): void;
 }
 
+/** Connections that no flow names: accepted here, and on their way out for the first time. */
+export interface Unnamed {
+  /** As RecordTable.set for one with a flow: frozen, active again, moved or closed. */
+  mark(tuple: Tuple, state: RecordState): void;
+  /** As RecordTable.pass. */
+  pass(tuple: Tuple): void;
+}
+
 export interface MigratorWorld {
   readonly clock: Clock;
   readonly stack: Stack;
   readonly records: RecordTable;
+  /** Undefined where the forwarder is in this very process: it sends nothing here that it has mapped. */
+  readonly unnamed?: Unnamed | undefined;
   /** Reliable; to this very node a local delivery on a later turn. */
   send(node: NodeId, message: Message, options?: SendOptions): void;
   /** Why nothing is taken now; undefined: send it. */

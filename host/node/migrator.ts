@@ -312,6 +312,10 @@ export class Migrator {
           if (outcome === "delivered" && previous !== NO_FLOW && isFrozen) {
             this.world.records.pass(forwarder, previous);
           }
+          const isStill = this.outgoing.ofFlow(forwarder, flow) === outgoing;
+          if (outcome === "delivered" && previous === NO_FLOW && isStill) {
+            this.world.unnamed?.pass(tuple);
+          }
         },
       },
     );
@@ -372,9 +376,9 @@ export class Migrator {
   }
 
   private mark(outgoing: Outgoing, state: RecordState): void {
-    if (outgoing.flow0 !== NO_FLOW) {
-      this.world.records.set(outgoing.forwarder, outgoing.flow0, state);
-    }
+    const { forwarder, flow0, tuple } = outgoing;
+    if (flow0 === NO_FLOW) this.world.unnamed?.mark(tuple, state);
+    else this.world.records.set(forwarder, flow0, state);
   }
 
   private count(name: string): void {

@@ -96,6 +96,13 @@ export class Peers {
     return peer.granted < peer.credits;
   }
 
+  /** Not usable, but perhaps in a moment: silent for a short while, or all its credits are out. */
+  mayReturn(peer: Peer): boolean {
+    if (peer.epoch === undefined || peer.isDead || !peer.isSynced) return false;
+    if (peer.draining || !peer.serving) return false;
+    return this.isSuspect(peer) || peer.granted >= peer.credits;
+  }
+
   heard(peer: Peer): void {
     peer.heardUs = this.clock.nowUs();
     peer.isClosed = false;

@@ -2,7 +2,7 @@
  * The judge's mapping table over the core's: nodes become peer indexes and back. Knows both vocabularies;
  * must not know when an entry changes.
  */
-import type { Core, MapInfo } from "../core/core.ts";
+import type { Core, MapInfo, Mode } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { NodeId } from "../transport/transport.ts";
 import type { Mapping, MappingTable } from "./book.ts";
@@ -15,13 +15,16 @@ export class CoreTable implements MappingTable {
   readonly #clock: Clock;
   readonly #peers: PeerIndexes;
   readonly #self: NodeId;
+  readonly #mode: Mode;
   readonly #actions: Readonly<Record<string, number>>;
 
-  constructor(core: Core, clock: Clock, peers: PeerIndexes, self: NodeId) {
+  /** @param mode what becomes of packets of unknown connections, except while recovering */
+  constructor(core: Core, clock: Clock, peers: PeerIndexes, self: NodeId, mode: Mode) {
     this.#core = core;
     this.#clock = clock;
     this.#peers = peers;
     this.#self = self;
+    this.#mode = mode;
     this.#actions = core.mapActions;
   }
 
@@ -32,23 +35,31 @@ export class CoreTable implements MappingTable {
 
   set(tuple: Tuple, mapping: Mapping): boolean {
     const { action, node, flow } = mapping;
-    if (action === "classifier") return this.#core.mapSet(tuple, "local", 0, 0);
-    const peer = node === this.#self ? 0 : this.#peers.indexOf(node);
-    return this.#core.mapSet(tuple, action, peer, flow);
+    const isSelf = node === this.#self;
+    if (action === "classifier") {
+      return this.#core.mapSet(tuple, "local", isSelf ? 0 : this.#peers.indexOf(node), 0);
+    }
+    // Under a flow of its own this node is a peer like the others, but without a tunnel to itself.
+    const kind = isSelf && action === "forward" ? "local" : action;
+    const peer = isSelf && action === "tomb" ? 0 : this.#peers.indexOf(node);
+    return this.#core.mapSet(tuple, kind, peer, flow);
   }
 
   delete(tuple: Tuple): void {
     this.#core.mapDelete(tuple);
   }
 
+  note(tuple: Tuple, reset: ResetData): void {
+    const seen = this.#core.mapGet(tuple);
+    if (!seen || seen.segAck !== 0 || seen.segSeq !== 0) return;
+    const { rcvNxt, sndNxt, timestamps } = reset;
+    const echo = timestamps && { tsVal: timestamps.tsEcr, tsEcr: timestamps.tsVal };
+    this.#core.mapNote(tuple, { segAck: sndNxt, segSeq: rcvNxt, timestamps: echo });
+  }
+
   /** RST from the last packet that the forwarder saw of the connection, else from what its owner said. */
   resetClient(tuple: Tuple, reset: ResetData | undefined): void {
-    const seen = this.#core.mapGet(tuple);
-    if (seen && seen.segAck === 0 && seen.segSeq === 0 && reset) {
-      const { rcvNxt, sndNxt, timestamps } = reset;
-      const echo = timestamps && { tsVal: timestamps.tsEcr, tsEcr: timestamps.tsVal };
-      this.#core.mapNote(tuple, { segAck: sndNxt, segSeq: rcvNxt, timestamps: echo });
-    }
+    if (reset) this.note(tuple, reset);
     this.#core.mapReset(tuple, this.#clock.nowUs(), true);
   }
 
@@ -69,7 +80,7 @@ export class CoreTable implements MappingTable {
   }
 
   setRecovering(on: boolean): void {
-    this.#core.setMode(on ? "recovering" : "rst-unknown");
+    this.#core.setMode(on ? "recovering" : this.#mode);
   }
 
   #mapping(info: MapInfo): Mapping | undefined {
@@ -77,10 +88,10 @@ export class CoreTable implements MappingTable {
     if (action === this.#actions["TOMB"]) {
       return { action: "tomb", node: this.#peers.nodeOf(info.peer) ?? this.#self, flow };
     }
-    if (action === this.#actions["LOCAL"]) {
-      return { action: "classifier", node: this.#self, flow: 0 };
-    }
     const node = this.#peers.nodeOf(info.peer);
+    if (action === this.#actions["LOCAL"] && flow === 0) {
+      return { action: "classifier", node: node ?? this.#self, flow };
+    }
     return node === undefined ? undefined : { action: "forward", node, flow };
   }
 }

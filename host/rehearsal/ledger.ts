@@ -69,7 +69,8 @@ export class Ledger implements WireEvidence {
     const { forwarder } = this.#options;
     const isForwarder = from === forwarder;
     const isNode = isForwarder || this.#backends.has(from);
-    this.#oracle.watch(isNode ? { name: from, life: 1, isForwarder } : undefined, bytes, atUs);
+    const emitter = { name: from, life: 1, isForwarder, opens: isForwarder };
+    this.#oracle.watch(isNode ? emitter : undefined, bytes, atUs);
     if (from !== forwarder && to !== forwarder) return;
     const packet = parsePacket(bytes.subarray(0, SNAP_LEN));
     if (packet?.protocol !== TCP) return;

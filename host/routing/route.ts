@@ -46,6 +46,8 @@ export type Decision =
       /** Its members may have the connection later, too. */
       readonly pool: string;
     }
+  /** Nobody can be used now, but somebody perhaps in a moment; `reason` as for "reject". */
+  | { readonly kind: "wait"; readonly reason: string }
   | {
       readonly kind: "reject";
       readonly reason: string;
@@ -57,6 +59,8 @@ export interface RouteContext {
   readonly clientAddress: string;
   /** False: suspect, dead or draining, or without credits. */
   readonly usable: (backend: string) => boolean;
+  /** Of one that is not usable: it may be again in a moment, for it is only suspect or out of credits. */
+  readonly mayReturn: (backend: string) => boolean;
   /** Open connections by backend, for policies. */
   readonly load: (backend: string) => number;
 }

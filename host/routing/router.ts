@@ -86,11 +86,11 @@ class RuleRouter implements Router {
     const candidates = entry.balancer.candidates(context);
     const pool = poolOf(entry.rule);
     if (candidates.length > 0) return { kind: "backend", candidates, rule, pool };
-    return {
-      kind: "reject",
-      reason: `no backend of "${rule}" is usable`,
-      ...this.unavailable(head),
-    };
+    const reason = `no backend of "${rule}" is usable`;
+    if (entry.rule.pool.backends.some((backend) => context.mayReturn(backend))) {
+      return { kind: "wait", reason };
+    }
+    return { kind: "reject", reason, ...this.unavailable(head) };
   }
 
   unavailable(head: RequestHead): Reply {

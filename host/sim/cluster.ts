@@ -6,6 +6,7 @@ import { formatAddress, parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import { SMALL_PARAMETERS, type CoreParameters } from "../core/parameters.ts";
 import { Backend, type Acceptor, type BackendEvents } from "../node/backend.ts";
+import { ClassifierNode, type ClassifierNodeEvents } from "../node/classifiernode.ts";
 import type { Cipher, Log } from "../node/environment.ts";
 import { Forwarder, type ForwarderEvents } from "../node/forwarder.ts";
 import type { Router } from "../routing/route.ts";
@@ -32,9 +33,12 @@ export interface ClusterOptions {
   readonly router: Router;
   /** Names of the backends. */
   readonly backends: readonly string[];
+  /** Names of classifiers on nodes of their own; none: the forwarder classifies. */
+  readonly classifiers?: readonly string[];
   /** A new application for each life of a backend. */
   readonly acceptor: (backend: string) => Acceptor;
   readonly forwarderEvents?: ForwarderEvents;
+  readonly classifierEvents?: (classifier: string) => Partial<ClassifierNodeEvents>;
   readonly backendEvents?: (backend: string) => Partial<BackendEvents>;
   readonly parameters?: Partial<CoreParameters>;
   readonly headLimitUs?: number;
@@ -51,15 +55,18 @@ export class Cluster {
   readonly #failures: unknown[] = [];
   readonly #lives = new Map<string, number>();
   readonly #backends = new Map<string, SimNode<Backend>>();
+  readonly #classifiers = new Map<string, SimNode<ClassifierNode>>();
   #forwarder: SimNode<Forwarder>;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.#key = options.random.bytes(32);
     this.network = new Network(this.scheduler, options.random.fork());
-    this.#names = [FORWARDER, ...options.backends];
+    const { backends, classifiers = [] } = options;
+    this.#names = [FORWARDER, ...backends, ...classifiers];
     this.#forwarder = this.#newForwarder();
-    for (const name of options.backends) this.#backends.set(name, this.#newBackend(name));
+    for (const name of backends) this.#backends.set(name, this.#newBackend(name));
+    for (const name of classifiers) this.#classifiers.set(name, this.#newClassifier(name));
     for (const { address } of options.services) this.network.route(address, FORWARDER);
     for (const name of this.#names) {
       for (const tunnel of this.#tunnelsOf(name)) this.network.route(tunnel, name);
@@ -81,14 +88,26 @@ export class Cluster {
     return [...this.#backends.values()];
   }
 
+  /** The latest life of each classifier on a node of its own. */
+  get classifiers(): SimNode<ClassifierNode>[] {
+    return [...this.#classifiers.values()];
+  }
+
   backend(name: string): SimNode<Backend> {
     const node = this.#backends.get(name);
     if (!node) throw new Error(`no backend ${name}`);
     return node;
   }
 
-  node(name: string): SimNode<Forwarder> | SimNode<Backend> {
-    return name === FORWARDER ? this.#forwarder : this.backend(name);
+  node(name: string): SimNode<Forwarder> | SimNode<Backend> | SimNode<ClassifierNode> {
+    if (name === FORWARDER) return this.#forwarder;
+    return this.#classifiers.get(name) ?? this.backend(name);
+  }
+
+  /** Whether this node's stack accepts connections. */
+  isClassifier(name: string): boolean {
+    const { classifiers = [] } = this.#options;
+    return classifiers.length === 0 ? name === FORWARDER : classifiers.includes(name);
   }
 
   /** How often a node has been started. */
@@ -100,6 +119,7 @@ export class Cluster {
   restart(name: string): void {
     if (this.node(name).isUp) throw new Error(`${name} is up`);
     if (name === FORWARDER) this.#forwarder = this.#newForwarder();
+    else if (this.#classifiers.has(name)) this.#classifiers.set(name, this.#newClassifier(name));
     else this.#backends.set(name, this.#newBackend(name));
   }
 
@@ -110,15 +130,15 @@ export class Cluster {
   }
 
   #newForwarder(): SimNode<Forwarder> {
-    const { services, router, forwarderEvents, headLimitUs, cipher } = this.#options;
+    const { router, forwarderEvents, headLimitUs, cipher, classifiers = [] } = this.#options;
     return this.#node(FORWARDER, (parts) => {
-      for (const { address, port } of services)
-        parts.core.addService(bytesOf(address), port, 0, true);
+      this.#addServices(parts.core, classifiers.length === 0);
       return new Forwarder({
         ...parts,
         inject: () => parts.engine.inject(),
         router,
         backends: this.#options.backends.map((name) => ({ name, id: nodeId(cipher, name) })),
+        classifiers: classifiers.map((name) => nodeId(cipher, name)),
         headLimitUs,
         mtu: SMALL_PARAMETERS.mtu,
         ...(forwarderEvents ? { events: forwarderEvents } : {}),
@@ -141,15 +161,41 @@ export class Cluster {
     });
   }
 
+  #newClassifier(name: string): SimNode<ClassifierNode> {
+    const { router, forwarderEvents, classifierEvents, headLimitUs, cipher } = this.#options;
+    return this.#node(name, (parts) => {
+      this.#addServices(parts.core, true);
+      return new ClassifierNode({
+        ...parts,
+        inject: () => parts.engine.inject(),
+        router,
+        forwarders: [nodeId(cipher, FORWARDER)],
+        backends: this.#options.backends.map((backend) => {
+          return { name: backend, id: nodeId(cipher, backend) };
+        }),
+        connectionsMax: SMALL_PARAMETERS.connectionsMax,
+        headLimitUs,
+        mtu: SMALL_PARAMETERS.mtu,
+        events: { restart: () => undefined, ...forwarderEvents, ...classifierEvents?.(name) },
+      });
+    });
+  }
+
+  #addServices(core: Core, listen: boolean): void {
+    for (const { address, port } of this.#options.services) {
+      core.addService(bytesOf(address), port, 0, listen);
+    }
+  }
+
   #node<R extends SimRole>(name: string, make: (parts: SimParts) => R): SimNode<R> {
-    const { wasm, cipher, log, parameters, backends } = this.#options;
+    const { wasm, cipher, log, parameters, backends, classifiers = [] } = this.#options;
     const { scheduler, network } = this;
     const random = this.#options.random.fork();
     const sizes = { ...SMALL_PARAMETERS, ...parameters };
     const secrets = { hashSecret: random.bytes(16), isnSecret: this.#key.slice(0, 16) };
     const wallMs = scheduler.wallMs();
     const core = new Core(wasm, { ...sizes, ...secrets, wallMs }, scheduler.nowUs());
-    const peers = name === FORWARDER ? backends : [FORWARDER];
+    const peers = name === FORWARDER ? [...backends, ...classifiers] : [FORWARDER];
     for (const address of this.#tunnelsOf(name)) core.setTunnel(bytesOf(address));
     for (const [index, peer] of peers.entries()) {
       for (const address of this.#tunnelsOf(peer)) core.setPeer(index + 1, bytesOf(address));

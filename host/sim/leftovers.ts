@@ -9,7 +9,7 @@ export function leftovers(cluster: Cluster): string[] {
   const expectNone = (count: number, what: string): void => {
     if (count > 0) found.push(`${what}: ${count} are left`);
   };
-  const { forwarder, backends } = cluster;
+  const { forwarder, backends, classifiers } = cluster;
   const { core, role } = forwarder;
   let mappings = 0;
   core.mapEach(() => mappings++);
@@ -17,6 +17,15 @@ export function leftovers(cluster: Cluster): string[] {
   expectNone(role.judge.openCount, "entries of the judge");
   expectNone(role.classifier.size, "connections of the classifier");
   expectNone(role.migrator.outgoingCount, "moves of the classifier");
+  for (const { name, core, role, isUp } of classifiers) {
+    if (!isUp) continue;
+    let records = 0;
+    core.recordEach(() => records++);
+    expectNone(records, `${name}: records`);
+    expectNone(role.classifier.size, `${name}: connections`);
+    expectNone(role.migrator.outgoingCount, `${name}: moves`);
+    expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
+  }
   for (const { name, core, role, isUp } of backends) {
     if (!isUp) continue;
     let records = 0;

@@ -22,6 +22,8 @@ export interface Emitter {
   readonly name: string;
   readonly life: number;
   readonly isForwarder: boolean;
+  /** Its stack accepts connections. */
+  readonly opens: boolean;
 }
 
 /** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
@@ -37,6 +39,7 @@ export interface Flow {
   clientNxt: number;
   clientAck: number | undefined;
   /** From the service. */
+  serverIss: number | undefined;
   serverShift: number;
   serverEdge: number | undefined;
   serverNxt: number | undefined;
@@ -79,7 +82,7 @@ export class Oracle {
   /** A node has infused the connection: its time begins anew, whoever had it before. */
   arrived(address: string, port: number, node: Pick<Emitter, "name" | "life">): void {
     const owners = this.#flows.get(`${address} ${port}`)?.owners;
-    const at = owners?.indexOf(markOf({ ...node, isForwarder: false })) ?? -1;
+    const at = owners?.indexOf(markOf({ ...node, isForwarder: false, opens: false })) ?? -1;
     if (at >= 0) owners?.splice(at, 1);
   }
 
@@ -163,12 +166,15 @@ export class Oracle {
     // The answer to a late segment of the port's last connection (RFC 9293 3.10.7.4, SYN-RECEIVED, fifth):
     // its number is an old one, and the client must ignore it (RFC 5961 3.2).
     if (about.clientAck === undefined && !(segment.flags & ACK)) return;
+    // The same, when the segment had a longer way: by several nodes that knew nothing of it.
+    const isOld = about.serverIss !== undefined && after(about.serverIss, segment.seq);
+    if (isOld && !(segment.flags & ACK)) return;
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
     if (!isOver(about) && about.resetAllowed === undefined) object("I3", "RST without a cause");
   }
 
   #synAck(key: string, flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
-    if (!node.isForwarder) return object("I1", "a backend's stack opens a connection (R18)");
+    if (!node.opens) return object("I1", "a backend's stack opens a connection (R18)");
     const next = this.#candidates.get(key);
     if (next && segment.ack === add(next.iss, 1)) {
       this.#follow(flow, segment, object);
@@ -222,6 +228,7 @@ function begin(flow: Flow, node: Emitter, segment: TcpPacket, object: Object): v
   flow.serverShift = flow.hasScale ? (scale?.bytes[0] ?? 0) : 0;
   if (!scale) flow.clientShift = 0;
   flow.serverEdge = undefined;
+  flow.serverIss = segment.seq;
   flow.serverNxt = add(segment.seq, 1);
   timestamps(flow, segment, object);
 }
@@ -231,7 +238,7 @@ function owner(flow: Flow, node: Emitter, object: Object): void {
   const last = flow.owners.at(-1);
   if (last === mark) return;
   if (flow.owners.includes(mark)) object("I1", `${last ?? "nobody"} has taken over from it`);
-  else if (node.isForwarder) object("I1", "a forwarder's stack that never accepted it");
+  else if (node.opens) object("I1", "a classifier's stack that never accepted it");
   else flow.owners.push(mark);
 }
 
@@ -291,6 +298,7 @@ function newFlow(segment: TcpPacket): Flow {
     clientShift: scale?.bytes[0] ?? 0,
     clientNxt: add(segment.seq, 1),
     clientAck: undefined,
+    serverIss: undefined,
     serverShift: 0,
     serverEdge: undefined,
     serverNxt: undefined,

@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly seed: number;
   readonly clients?: number;
   readonly backends?: number;
+  /** Classifiers on nodes of their own; 0: the forwarder classifies. */
+  readonly classifiers?: number;
   /** Highest percentage of each fault; 0: a perfect network. */
   readonly faultPercentMax?: number;
   /** Largest body of a request or an answer. */
@@ -94,7 +96,9 @@ class Run {
     this.#limitUs = options.limitUs ?? LIMIT_US;
     const count = options.backends ?? this.#random.pick([2, 2, 3, 5]);
     const backends = Array.from({ length: count }, (_, index) => `b${index + 1}`);
-    this.#cluster = this.#newCluster(backends);
+    const classifiers = options.classifiers ?? 0;
+    const readers = Array.from({ length: classifiers }, (_, index) => `c${index + 1}`);
+    this.#cluster = this.#newCluster(backends, readers);
     this.#trouble = new Trouble(
       this.#cluster,
       this.#random.fork(),
@@ -140,7 +144,7 @@ class Run {
     };
   }
 
-  #newCluster(backends: readonly string[]): Cluster {
+  #newCluster(backends: readonly string[], classifiers: readonly string[]): Cluster {
     const { wasm, cipher, log } = this.options;
     const routes = backends.map((name) => `host=${name}.example -> ${name}`);
     return new Cluster({
@@ -151,6 +155,7 @@ class Run {
       services: SERVICES,
       router: createRouter(parseRouting({ backends: [...backends], pools: [], routes })),
       backends,
+      classifiers,
       acceptor: (name) => {
         const server = new SimServer(name);
         this.#servers.push(server);
@@ -192,9 +197,11 @@ class Run {
   #watch(): void {
     const { network, scheduler } = this.#cluster;
     network.watch = (from, to, bytes, atUs) => {
-      const isNode = from === FORWARDER || this.#latest.has(from);
       const isForwarder = from === FORWARDER;
-      const emitter = isNode && { name: from, life: this.#cluster.life(from), isForwarder };
+      const isClassifier = this.#cluster.isClassifier(from);
+      const isNode = isForwarder || isClassifier || this.#latest.has(from);
+      const kind = { isForwarder, opens: isClassifier };
+      const emitter = isNode && { name: from, life: this.#cluster.life(from), ...kind };
       if (!to.startsWith("udp:")) this.#oracle.watch(emitter || undefined, bytes, atUs);
       this.#digest.number(atUs);
       this.#digest.text(from);

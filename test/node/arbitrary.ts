@@ -158,7 +158,11 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     blobVersionMax: u16,
     mtu: u32,
   }),
-  relay: shape({ type: type("relay"), hint, packet: bytes }),
+  relay: shape({ type: type("relay"), asked: u32, hint, packet: bytes }),
+  census: shape({
+    type: type("census"),
+    items: items(shape({ node: nodeId, usable: fc.boolean(), mayReturn: fc.boolean(), load: u32 })),
+  }),
   icmp: shape({ type: type("icmp"), flow, tuple, packet: bytes }),
   drain: shape({ type: type("drain"), on: fc.boolean() }),
   progress: shape({

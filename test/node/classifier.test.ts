@@ -29,6 +29,8 @@ class Stage {
   written = "";
   readonly calls: string[] = [];
   readonly moves: Move[] = [];
+  /** How the only backend is. */
+  backend: "well" | "silent" | "gone" = "well";
   readonly classifier: Classifier;
 
   constructor() {
@@ -38,7 +40,12 @@ class Stage {
       clock: { nowUs: () => this.nowUs, wallMs: () => 0 },
       router: createRouter(rules),
       headLimitUs: LIMIT_US,
-      context: (clientAddress) => ({ clientAddress, usable: () => true, load: () => 0 }),
+      context: (clientAddress) => ({
+        clientAddress,
+        usable: () => this.backend === "well",
+        mayReturn: () => this.backend === "silent",
+        load: () => 0,
+      }),
       move: (request, done) => this.moves.push({ request, done }),
       rejected: (_tuple, reason) => this.calls.push(`rejected: ${reason}`),
     });
@@ -120,6 +127,83 @@ classifier("gives a client its whole time to close, whatever had its handle befo
   assert.is(stage.calls.at(-1), "shutdown", "the first one's two seconds are not this one's");
   stage.pass(1_800_000);
   assert.equal(stage.calls.slice(-2), ["abort", "release"]);
+});
+
+const GET = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+classifier(
+  "keeps a connection while its backends are only silent, and moves it when one is back",
+  () => {
+    const stage = new Stage();
+    stage.backend = "silent";
+    stage.event("accepted");
+    stage.read(GET);
+    for (let ms = 0; ms < 1_200; ms += 100) stage.pass(100_000);
+    assert.equal([stage.moves.length, stage.written, stage.calls], [0, "", []]);
+    stage.backend = "well";
+    stage.pass(100_000);
+    assert.is(stage.moves.length, 1);
+    stage.moves[0]!.done("moved");
+    assert.is(stage.classifier.size, 0);
+  },
+);
+
+classifier("answers 503 when nobody was back within 1.5 s, and at once when nobody will be", () => {
+  for (const [backend, leastUs] of [
+    ["silent", 1_400_000],
+    ["gone", 0],
+  ] as const) {
+    const stage = new Stage();
+    stage.backend = backend;
+    stage.event("accepted");
+    stage.read(GET);
+    const startUs = stage.nowUs;
+    while (stage.written === "" && stage.nowUs < startUs + 3_000_000) stage.pass(10_000);
+    assert.match(stage.written, "503 Service Unavailable", backend);
+    const tookUs = stage.nowUs - startUs;
+    assert.ok(leastUs <= tookUs && tookUs <= leastUs + 110_000, `${backend}: after ${tookUs} us`);
+  }
+});
+
+classifier("tries again for 1.5 s when nobody took the connection", () => {
+  const stage = new Stage();
+  stage.event("accepted");
+  stage.read(GET);
+  let tries = 0;
+  while (stage.written === "" && tries < 100) {
+    stage.moves[tries++]?.done("unavailable");
+    stage.pass(100_000);
+  }
+  assert.ok(10 < tries && tries < 20, `${tries} tries`);
+  assert.match(stage.written, "503 Service Unavailable");
+});
+
+classifier("forgets a connection that ended while it waited, or while it was to move", () => {
+  const waits = new Stage();
+  waits.backend = "silent";
+  waits.event("accepted");
+  waits.read(GET);
+  waits.event("closed");
+  assert.equal([waits.classifier.size, waits.calls.at(-1)], [0, "release"]);
+  waits.backend = "well";
+  waits.pass(2_000_000);
+  assert.is(waits.moves.length, 0);
+  const moves = new Stage();
+  moves.event("accepted");
+  moves.read(GET);
+  moves.event("closed");
+  moves.moves[0]!.done("unavailable");
+  assert.equal([moves.classifier.size, moves.calls.at(-1)], [0, "release"]);
+});
+
+classifier("reads what a connection that arrived had received before", () => {
+  const stage = new Stage();
+  stage.unread = new TextEncoder().encode(GET);
+  stage.classifier.arrive(HANDLE, TUPLE, false);
+  assert.is(stage.moves[0]?.request.head.protocol, "http");
+  const ended = new Stage();
+  ended.classifier.arrive(HANDLE, TUPLE, true);
+  assert.equal([ended.classifier.size, ended.calls.includes("shutdown")], [0, true]);
 });
 
 classifier.run();

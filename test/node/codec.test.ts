@@ -96,10 +96,20 @@ codec("tells a format from later from a type from later", () => {
 });
 
 codec("keeps messages independent of the buffer they came in", () => {
-  const bytes = encodeMessage({ type: "relay", hint: undefined, packet: Uint8Array.of(1, 2, 3) });
+  const bytes = encodeMessage({
+    type: "relay",
+    asked: 3,
+    hint: undefined,
+    packet: Uint8Array.of(1, 2, 3),
+  });
   const message = decodeMessage(bytes);
   bytes.fill(9);
-  assert.equal(message, { type: "relay", hint: undefined, packet: Uint8Array.of(1, 2, 3) });
+  assert.equal(message, {
+    type: "relay",
+    asked: 3,
+    hint: undefined,
+    packet: Uint8Array.of(1, 2, 3),
+  });
 });
 
 codec("reports each record state of SYNC under its own number", () => {

@@ -75,7 +75,9 @@ export class Ferry {
     this.cluster.network.watch = (from, to, bytes, atUs) => {
       if (to.startsWith("udp:")) return;
       const isNode = from === "lb" || this.servers.has(from);
-      const node = { name: from, life: this.cluster.life(from), isForwarder: from === "lb" };
+      const isForwarder = from === "lb";
+      const life = this.cluster.life(from);
+      const node = { name: from, life, isForwarder, opens: isForwarder };
       this.#oracle.watch(isNode ? node : undefined, bytes, atUs);
     };
     this.pass(MEETING_US);

@@ -57,6 +57,7 @@ interface TableEntry {
 export class Table implements MappingTable {
   readonly map = new Map<string, TableEntry>();
   readonly resets: Tuple[] = [];
+  readonly noted: Tuple[] = [];
   isRecovering = false;
   max = 100;
 
@@ -71,6 +72,9 @@ export class Table implements MappingTable {
   }
   delete(tuple: Tuple): void {
     this.map.delete(tupleKey(tuple));
+  }
+  note(tuple: Tuple): void {
+    this.noted.push(tuple);
   }
   resetClient(tuple: Tuple): void {
     this.resets.push(tuple);

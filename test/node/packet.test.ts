@@ -64,7 +64,10 @@ packet("cuts a super-packet into what a device would have sent", () => {
         const flags = ACK | (index === 0 ? CWR : 0) | (isLast ? PSH | FIN : 0);
         assert.is(part.flags, flags, name);
       });
-      assert.is(formatTuple(clientTuple(whole)), formatTuple(clientTuple(wirePackets(batch, 0)[0]!)));
+      assert.is(
+        formatTuple(clientTuple(whole)),
+        formatTuple(clientTuple(wirePackets(batch, 0)[0]!)),
+      );
     }
   }
 });

@@ -309,16 +309,19 @@ rules("R19: what a node did not know when a packet was early, it may own since: 
   assert.is(world.countOf("query"), 2, "it was answered: the next may be asked");
 });
 
-rules("R19: while a blob is on its way F does not ask: the answer could be older than ACCEPT", () => {
-  const world = pending();
-  const { flow } = world.last("grant");
-  const packet = Uint8Array.of(1, 2, 3);
-  const record = "none";
-  world.tell(C, { type: "handback", flow, record, tuple: TUPLE, hint: undefined, packet });
-  assert.is(world.countOf("query"), 0);
-  world.settle();
-  assert.is(world.judge.stateOf(TUPLE), "owned");
-});
+rules(
+  "R19: while a blob is on its way F does not ask: the answer could be older than ACCEPT",
+  () => {
+    const world = pending();
+    const { flow } = world.last("grant");
+    const packet = Uint8Array.of(1, 2, 3);
+    const record = "none";
+    world.tell(C, { type: "handback", flow, record, tuple: TUPLE, hint: undefined, packet });
+    assert.is(world.countOf("query"), 0);
+    world.settle();
+    assert.is(world.judge.stateOf(TUPLE), "owned");
+  },
+);
 
 rules("R21: a blob refused for its old epoch whose source is gone resets the client", () => {
   const world = pending();

@@ -27,7 +27,7 @@ function open() {
   core.setPeer(1, Uint8Array.of(10, 9, 0, 2));
   core.setPeer(2, Uint8Array.of(10, 9, 0, 3));
   core.addService(Uint8Array.of(10, 0, 0, 100), 80, 1460, false);
-  const mappings = new CoreTable(core, clock, new PeerIndexes([A, B]), SELF);
+  const mappings = new CoreTable(core, clock, new PeerIndexes([A, B, SELF]), SELF, "rst-unknown");
   return { clock, core, mappings };
 }
 
@@ -42,6 +42,8 @@ table("gives back what was set, of every kind", () => {
   for (const mapping of [
     { action: "forward", node: A, flow: 0x00010002 },
     { action: "classifier", node: SELF, flow: 0 },
+    { action: "classifier", node: B, flow: 0 },
+    { action: "forward", node: SELF, flow: 0x00010002 },
     { action: "tomb", node: B, flow: 0x00010002 },
     { action: "tomb", node: SELF, flow: 0 },
   ] as const) {

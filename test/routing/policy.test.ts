@@ -14,7 +14,13 @@ function balancer(kind: Policy, backends: readonly string[] = NAMES): Balancer {
 }
 
 function context(change: Partial<RouteContext> = {}): RouteContext {
-  return { clientAddress: "192.0.2.1", usable: () => true, load: () => 0, ...change };
+  return {
+    clientAddress: "192.0.2.1",
+    usable: () => true,
+    mayReturn: () => false,
+    load: () => 0,
+    ...change,
+  };
 }
 
 policy("round-robin takes turns and offers every other backend after the first", () => {

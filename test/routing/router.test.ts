@@ -13,7 +13,13 @@ function route(...routes: string[]) {
 }
 
 function context(change: Partial<RouteContext> = {}): RouteContext {
-  return { clientAddress: "192.0.2.1", usable: () => true, load: () => 0, ...change };
+  return {
+    clientAddress: "192.0.2.1",
+    usable: () => true,
+    mayReturn: () => false,
+    load: () => 0,
+    ...change,
+  };
 }
 
 function httpHead(host: string, path: string, method = "GET"): RequestHead {
@@ -116,6 +122,14 @@ router("answers 503, an alert or a reset where no backend is usable", () => {
   assert.is(routes.unavailable({ protocol: "other" }).reset, true);
   const head = routes.unavailable(httpHead("b", "/", "HEAD"));
   assert.ok(textOf(head.reply).endsWith("\r\n\r\n"), "no content for HEAD");
+});
+
+router("waits where a backend may be back in a moment", () => {
+  const routes = route("host=a -> b1", "default -> pair");
+  const silent = context({ usable: () => false, mayReturn: (name) => name === "b2" });
+  const waits = routes.decide(httpHead("b", "/"), silent);
+  assert.equal(waits, { kind: "wait", reason: 'no backend of "default" is usable' });
+  assert.is(routes.decide(httpHead("a", "/"), silent).kind, "reject", "b2 does not help host a");
 });
 
 router("does not fall through to a later rule when the pool of the first is down", () => {

@@ -57,7 +57,22 @@ simulation(`keeps every invariant for ${SEEDS} seeds of everything at once`, () 
   for (let seed = 400; seed < 400 + SEEDS; seed++) simulate({ seed, bodyMax: 20_000 });
 });
 
+for (const classifiers of [1, 2, 3]) {
+  simulation(`keeps every invariant with ${classifiers} classifiers on nodes of their own`, () => {
+    for (let seed = 500; seed < 500 + SEEDS / 5; seed++) {
+      simulate({ seed: seed + 10 * classifiers, bodyMax: 20_000, classifiers });
+    }
+  });
+}
+
 // Failures that were found, each by its seed.
+
+simulation(
+  "answers a late segment of a port's last connection after all classifiers did not",
+  () => {
+    simulate({ seed: 201, clients: 8, bodyMax: 20_000, troubles: [], classifiers: 1 });
+  },
+);
 
 simulation("reports to a new forwarder while connections are in TIME-WAIT", () => {
   simulate({ seed: 103, isPlain: true, troubles: ["forwarder-crash"], faultPercentMax: 0 });

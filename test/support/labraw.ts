@@ -27,6 +27,8 @@ export interface RawResult {
   /** "fin", or the code of the error. */
   readonly end: string;
   readonly ms: number;
+  /** Its own port. */
+  readonly localPort: number;
 }
 
 /** Runs the client on a node; the requests stand in one process, in order or at once. */
@@ -70,6 +72,7 @@ function ask(request: RawRequest): Promise<RawResult> {
   return new Promise((resolve) => {
     let received = "";
     let end = "";
+    let localPort = 0;
     const socket: Socket =
       serverName === undefined
         ? createConnection({ host: address, port })
@@ -79,11 +82,12 @@ function ask(request: RawRequest): Promise<RawResult> {
           });
     const timer = setTimeout(() => socket.destroy(new Error("no end")), LIMIT_MS);
     socket.on("data", (chunk: Buffer) => (received += chunk.toString("latin1")));
+    socket.once("connect", () => (localPort = socket.localPort ?? 0));
     socket.once("end", () => (end ||= "fin"));
     socket.once("error", (error: NodeJS.ErrnoException) => (end ||= error.code ?? error.message));
     socket.once("close", () => {
       clearTimeout(timer);
-      resolve({ received, end: end || "closed", ms: performance.now() - started });
+      resolve({ received, end: end || "closed", ms: performance.now() - started, localPort });
     });
     socket.once(serverName === undefined ? "connect" : "secureConnect", () => {
       void say(socket, request, () => end !== "");

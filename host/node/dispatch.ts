@@ -1,0 +1,115 @@
+/**
+ * From a classifier's decision to the verdict: candidates by name become targets, the outcome becomes an answer
+ * and a report. Knows backends' names; must not know which forwarder judges, nor packets.
+ */
+import type { NodeId } from "../transport/transport.ts";
+import type { Tuple } from "../core/tuple.ts";
+import type { RequestHead, RouteContext } from "../routing/route.ts";
+import type { Classified, MoveOutcome } from "./classifier.ts";
+import type { Clock } from "./environment.ts";
+import type { Migrator } from "./migrator.ts";
+import type { MigrationOutcome } from "./outgoing.ts";
+
+/** A node by the name that rules use. */
+export interface NodeName {
+  readonly name: string;
+  readonly id: NodeId;
+}
+
+export interface Handoff {
+  readonly request: Classified;
+  readonly backend: string;
+  readonly flow: number;
+  readonly blobBytes: number;
+  /** From the decision to the verdict. */
+  readonly handoffUs: number;
+}
+
+export interface DispatchEvents {
+  handedOff?(handoff: Handoff): void;
+  /** A connection that went to no backend, and why. */
+  rejected?(tuple: Tuple, reason: string, head: RequestHead | undefined): void;
+}
+
+/** What is known of a backend's health. */
+export interface Health {
+  readonly usable: boolean;
+  readonly mayReturn: boolean;
+  readonly load: number;
+}
+
+export class Dispatch {
+  readonly counters = { handedOff: 0, unavailable: 0, lost: 0 };
+  readonly #ids: ReadonlyMap<string, NodeId>;
+  readonly #names: ReadonlyMap<NodeId, string>;
+
+  constructor(
+    backends: readonly NodeName[],
+    private readonly world: {
+      readonly clock: Clock;
+      readonly events: DispatchEvents | undefined;
+      readonly health: (backend: NodeId) => Health | undefined;
+      /** How the forwarder calls a pool, by its name in the rules. */
+      readonly poolOf: (name: string) => NodeId | undefined;
+    },
+  ) {
+    this.#ids = new Map(backends.map(({ name, id }) => [name, id]));
+    this.#names = new Map(backends.map(({ name, id }) => [id, name]));
+  }
+
+  /** What routing may know of backends for this client. */
+  readonly context = (clientAddress: string): RouteContext => ({
+    clientAddress,
+    usable: (name) => this.#health(name)?.usable ?? false,
+    mayReturn: (name) => this.#health(name)?.mayReturn ?? false,
+    load: (name) => this.#health(name)?.load ?? 0,
+  });
+
+  idOf(name: string): NodeId | undefined {
+    return this.#ids.get(name);
+  }
+
+  move(
+    migrator: Migrator,
+    forwarder: NodeId,
+    request: Classified,
+    done: (outcome: MoveOutcome) => void,
+  ): void {
+    const targets = request.candidates.flatMap((name) => {
+      const target = this.#ids.get(name);
+      return target === undefined ? [] : [{ kind: "node" as const, id: target }];
+    });
+    const settled = (outcome: MigrationOutcome): void => done(this.#settle(request, outcome));
+    const pool = this.world.poolOf(request.pool);
+    const how = pool === undefined ? {} : { pool };
+    if (migrator.migrate(request.handle, forwarder, targets, settled, how)) return;
+    done(this.#settle(request, { kind: "unavailable", reason: "too busy" }));
+  }
+
+  #settle(request: Classified, outcome: MigrationOutcome): MoveOutcome {
+    const { clock, events } = this.world;
+    if (outcome.kind === "unavailable") {
+      this.counters.unavailable++;
+      return "unavailable";
+    }
+    if (outcome.kind !== "moved") {
+      this.counters.lost++;
+      events?.rejected?.(request.tuple, "the connection ended while it moved", request.head);
+      return "lost";
+    }
+    this.counters.handedOff++;
+    events?.handedOff?.({
+      request,
+      backend: this.#names.get(outcome.target) ?? outcome.target,
+      flow: outcome.flow,
+      blobBytes: outcome.blobBytes,
+      handoffUs: clock.nowUs() - request.decidedUs,
+    });
+    return "moved";
+  }
+
+  #health(name: string): Health | undefined {
+    const id = this.#ids.get(name);
+    return id === undefined ? undefined : this.world.health(id);
+  }
+}
