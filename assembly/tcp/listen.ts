@@ -175,7 +175,8 @@ function cookieSend(service: u32, now: u64): void {
   const tuple = changetype<Tuple>(TUPLE);
   const offered = (seg.present & OptionBit.MSS) != 0 ? options.mss : 536;
   let mssIndex: u32 = 0;
-  for (let index: u32 = 1; index < COOKIE_MSS_COUNT; index++) {
+  // Down from the largest: nearly everybody offers 1,460, which is the last but one.
+  for (let index = COOKIE_MSS_COUNT - 1; index > 0 && mssIndex == 0; index--) {
     if (<u32>load<u16>(COOKIE_MSS + ((<usize>index) << 1)) <= offered) mssIndex = index;
   }
   const period = cookiePeriod(now);

@@ -72,13 +72,17 @@ function checkV4(ptr: usize, len: u32): i32 {
   if (total > len || headerLen > total) return Err.TRUNCATED;
   if ((loadBe16(ptr + 6) & FRAGMENT_MASK_V4) != 0) return Err.FRAGMENT;
   if (headerLen == IP4_HEADER_LEN) {
-    const sum = sum64(load<u64>(ptr)) + sum64(load<u64>(ptr, 8)) + <u64>load<u32>(ptr, 16);
-    if (sumFold(sum) != 0xffff) return Err.CHECKSUM;
+    if (sumFold(sumPlain(ptr)) != 0xffff) return Err.CHECKSUM;
   } else {
     if (sumFold(sumBytes(ptr, headerLen, 0)) != 0xffff) return Err.CHECKSUM;
     if (hasSourceRoute(ptr + IP4_HEADER_LEN, ptr + headerLen)) return Err.MALFORMED;
   }
   return <i32>(headerLen | ((<u32>load<u8>(ptr, 9)) << 16));
+}
+
+/** Sum of an IPv4 header without options. */
+function sumPlain(ptr: usize): u64 {
+  return sum64(load<u64>(ptr)) + sum64(load<u64>(ptr, 8)) + <u64>load<u32>(ptr, 16);
 }
 
 /** A source route would take an encapsulated packet elsewhere: RFC 7126 4.3 and 4.4 advise dropping. */
@@ -225,7 +229,9 @@ export function ipWrite(
 /** Remakes the IPv4 header checksum of a header whose other fields are final. */
 export function ipChecksumWrite(ptr: usize): void {
   store<u16>(ptr, 0, 10);
-  store<u16>(ptr, ~sumFold(sumBytes(ptr, ipHeaderLenV4(ptr), 0)), 10);
+  const headerLen = ipHeaderLenV4(ptr);
+  const sum = headerLen == IP4_HEADER_LEN ? sumPlain(ptr) : sumBytes(ptr, headerLen, 0);
+  store<u16>(ptr, ~sumFold(sum), 10);
 }
 
 /** Changes the length of a packet that ipWrite made, and its IPv4 checksum with it. */
