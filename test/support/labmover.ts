@@ -3,6 +3,7 @@
  * createBackend, socket.migrate() and nothing else.
  *
  *   GET /bytes/N/moves/M   N bytes of the pattern, given by M + 1 backends in turn
+ *   GET /bytes/N/moves/M/flight/F   the same, with about F bytes at a time that the client has not acknowledged
  *   PUT /moves/M           reads a body of the pattern, in M + 1 parts of about the same length
  *
  * Prints a JSON line for each part of a body that it read, with its SHA-256, and for each move.
@@ -15,6 +16,7 @@ interface Progress {
   readonly kind: "GET" | "PUT";
   readonly total: number;
   readonly moves: number;
+  readonly flight: number;
   done: number;
   moved: number;
 }
@@ -30,6 +32,8 @@ export interface Moved {
   readonly event: "moved";
   readonly outcome: string;
   readonly at: number;
+  /** When it was asked for, in milliseconds since 1970. */
+  readonly atMs: number;
 }
 
 const CHUNK = 65_536;
@@ -71,12 +75,14 @@ class Session {
     const end = this.#head.indexOf("\r\n\r\n");
     if (end < 0) return;
     const head = this.#head.slice(0, end);
-    const get = /^GET \/bytes\/(\d+)\/moves\/(\d+) /.exec(head);
+    const get = /^GET \/bytes\/(\d+)\/moves\/(\d+)(?:\/flight\/(\d+))? /.exec(head);
     const put = /^PUT \/moves\/(\d+) /.exec(head);
     const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1] ?? 0);
     const total = get ? Number(get[1]) : length;
     const moves = Number(get?.[2] ?? put?.[1] ?? 0);
-    this.#progress = { kind: get ? "GET" : "PUT", total, moves, done: 0, moved: 0 };
+    const flight = Number(get?.[3] ?? Infinity);
+    const kind = get ? "GET" : "PUT";
+    this.#progress = { kind, total, moves, flight, done: 0, moved: 0 };
     const rest = Buffer.from(this.#head.slice(end + 4), "latin1");
     if (get) {
       this.#socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${total}\r\nx-backend: many\r\n\r\n`);
@@ -97,6 +103,11 @@ class Session {
   #give(progress: Progress): void {
     while (progress.done < progress.total && !this.#isMoving) {
       if (progress.done >= this.#nextMove(progress)) return void this.#move(progress);
+      // JSON has no Infinity: null, which is no limit either.
+      if (progress.flight > 0 && this.#socket.connection.writableLength > progress.flight) {
+        setTimeout(() => this.#give(progress), 1);
+        return;
+      }
       const chunk = patternAt(progress.done, Math.min(CHUNK, progress.total - progress.done));
       progress.done += chunk.length;
       if (this.#socket.write(chunk)) continue;
@@ -123,10 +134,11 @@ class Session {
 
   async #move(progress: Progress): Promise<void> {
     this.#isMoving = true;
+    const atMs = performance.timeOrigin + performance.now();
     const state = (): Buffer =>
       Buffer.from(JSON.stringify({ ...progress, moved: progress.moved + 1 }));
     const outcome = await this.#socket.migrate({ state });
-    say({ event: "moved", outcome: outcome.kind, at: progress.done });
+    say({ event: "moved", outcome: outcome.kind, at: progress.done, atMs });
     this.#isMoving = false;
     if (outcome.kind === "moved") return this.#tell(progress);
     progress.moved += 1; // It goes on here; the test counts the moves.
