@@ -12,7 +12,7 @@ import { listening, offsetNotBelow, reincarnationIss, synAccept } from "./listen
 import { timestampOffsetOf } from "./secret";
 import { TUPLE, segment, segmentLen } from "./segment";
 import { Flag } from "./tcb";
-import { TimeWait, timeWaitAt, timeWaitEnd, timeWaitForget, timeWaitRestart } from "./timewait";
+import { TimeWait, timeWaitAt, timeWaitEnd, timeWaitRestart } from "./timewait";
 import { replySegment } from "./transmit";
 
 const OPTION_BYTES: usize = memory.data(12, 4);
@@ -77,6 +77,6 @@ function reopen(descPtr: usize, index: u32, now: u64): i32 {
   }
   const iss = reincarnationIss(TUPLE, record.sndNxt, now);
   const offset = offsetNotBelow(timestampOffsetOf(TUPLE), record.tsLastSent, now);
-  timeWaitForget(index);
+  timeWaitEnd(index); // RELEASED: who has an entry for the old connection has to remove it
   return synAccept(iss, offset, now);
 }
