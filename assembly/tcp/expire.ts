@@ -10,6 +10,7 @@ import { eventAdd, outAdd } from "./list";
 import { ackNow } from "./receive";
 import { recoveryTimeout, recoveryTimer } from "./recovery";
 import { RTO_US_MAX, rtoBackedOff } from "./rtt";
+import { seqLt } from "../wire/seq";
 import { Flag, TIMER_COUNT, Tcb, Timer, tcbByHandle } from "./tcb";
 import { shareMost } from "./share";
 import { memoryAwait, timerClear, timerGet, timerSet, timersRearm } from "./timer";
@@ -150,7 +151,8 @@ function keepAliveTimeout(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.keepIdleUs == 0 || <u32>tcb.state < <u32>State.ESTABLISHED) return;
   const idle = now - tcb.rcvLastUs;
-  if (tcb.sndUna != tcb.sndNxt || tcb.sndEnd != tcb.sndNxt) {
+  // SND.NXT is beyond what was written when our FIN has left.
+  if (tcb.sndUna != tcb.sndNxt || seqLt(tcb.sndNxt, tcb.sndEnd)) {
     timerSet(ptr, Timer.KEEPALIVE, now + tcb.keepIdleUs); // retransmission finds out by itself
     return;
   }

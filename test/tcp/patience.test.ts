@@ -124,6 +124,27 @@ for (const build of BUILDS) {
     assert.is(closedWith(peer), peer.end.core.constant("Err.TIMEOUT"));
   });
 
+  patience(title("finds out in FIN-WAIT-2 that its peer is gone"), () => {
+    const peer = opened();
+    peer.end.option(peer.handle, "KEEPALIVE_US", 10 * SECOND);
+    peer.end.option(peer.handle, "KEEPALIVE_INTERVAL_US", SECOND);
+    peer.end.option(peer.handle, "KEEPALIVE_PROBES", 2);
+    peer.end.shutdown(peer.handle, peer.now);
+    peer.poll();
+    peer.ack += 1;
+    peer.send({});
+    assert.is(peer.state(), "FIN_WAIT_2");
+    const sent = peer.run(11 * SECOND + SECOND / 2);
+    const before = (peer.info("SND_NXT") - 1) >>> 0;
+    assert.equal(
+      sent.map(({ seq }) => seq),
+      [before, before],
+      "one before what the peer expects: it must answer",
+    );
+    peer.run(SECOND);
+    assert.is(closedWith(peer), peer.end.core.constant("Err.TIMEOUT"));
+  });
+
   patience(title("ends a FIN-WAIT-2 that nobody holds after a minute; keeps a held one"), () => {
     for (const held of [false, true]) {
       const peer = opened();
