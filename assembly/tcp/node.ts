@@ -46,6 +46,7 @@ let limit: u32 = 0;
 let fresh: u32 = 1;
 let freeHead: u32 = 0;
 let used: u32 = 0;
+let steps: u32 = 0;
 
 /** Reserves `count` nodes: between layoutBegin and layoutEnd. */
 export function nodeReserve(count: u32): void {
@@ -56,7 +57,15 @@ export function nodeReserve(count: u32): void {
   used = 0;
 }
 
+/** Nodes looked at since the last call: counted in test builds only, where assembly/testing.ts says so. */
+export function nodeSteps(): u32 {
+  const count = steps;
+  steps = 0;
+  return count;
+}
+
 export function nodeAt(index: u32): Node {
+  if (isDefined(COUNT_NODE_STEPS)) steps++;
   return changetype<Node>(basePtr + <usize>index * NODE_SIZE);
 }
 
