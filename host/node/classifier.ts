@@ -231,7 +231,11 @@ export class Classifier {
 
   #moved(pending: Pending, head: RequestHead, outcome: MoveOutcome): void {
     if (this.#pending.get(pending.handle) !== pending) return;
-    if (outcome !== "unavailable") return this.#forget(pending);
+    if (outcome !== "unavailable") {
+      // What ended before it moved still waits to be freed; a copy that was dropped has no handle any more.
+      if (outcome === "lost") this.#options.core.release(pending.handle);
+      return this.#forget(pending);
+    }
     if (!pending.isClosed) return this.#wait(pending, head, "no backend takes the connection");
     this.#left(pending);
     pending.state = "reading"; // It is ours again, and to be let go.

@@ -112,6 +112,18 @@ classifier("gives a connection its whole time whatever had its handle before", (
   assert.match(stage.written, /^HTTP\/1\.1 408 /);
 });
 
+classifier("frees a connection that ended before it moved, and not one that moved", () => {
+  for (const outcome of ["lost", "moved"] as const) {
+    const stage = new Stage();
+    stage.event("accepted");
+    stage.read("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    stage.event("closed");
+    stage.moves[0]?.done(outcome);
+    assert.equal(stage.calls, outcome === "lost" ? ["release"] : []);
+    assert.is(stage.classifier.size, 0);
+  }
+});
+
 classifier("gives a client its whole time to close, whatever had its handle before", () => {
   const stage = new Stage();
   stage.event("accepted");
