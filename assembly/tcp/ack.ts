@@ -7,16 +7,11 @@ import { EventType, State } from "../report";
 import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "../wire/options";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
 import { queueClear, queueDiscard } from "./buffer";
+import { episodeDuplicateBytes } from "./episode";
 import { flightAcked, flightBegin, flightPipe, flightSacked, flightSackedNow } from "./flight";
 import { eventAdd, outAdd } from "./list";
-import {
-  recoveryAck,
-  recoveryDuplicate,
-  recoveryDuplicateBytes,
-  recoveryPartial,
-  recoveryProbe,
-} from "./recovery";
 import { Mark, nodeAt } from "./node";
+import { recoveryAck, recoveryDuplicate, recoveryPartial, recoveryProbe } from "./recovery";
 import { rtoBackedOff } from "./rtt";
 import { segment } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
@@ -140,7 +135,7 @@ function sackArrives(ptr: usize, una: u32): bool {
     if (index == 0 && isDuplicate(left, right, blocks)) {
       dsack = true;
       // Old news, or a lie, unless it lies within what was sent recently.
-      if (seqGe(left, una - tcb.sndWndMax)) recoveryDuplicateBytes(ptr, right - left);
+      if (seqGe(left, una - tcb.sndWndMax)) episodeDuplicateBytes(ptr, right - left);
       continue;
     }
     if (seqLe(left, tcb.sndUna) || seqGt(right, tcb.sndNxt)) continue;

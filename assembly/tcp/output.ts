@@ -13,12 +13,13 @@ import { TCP_HEADER_LEN, TcpFlag, tcpSetOptionsLen, tcpWrite } from "../wire/tcp
 import { queueRead } from "./buffer";
 import { congestionIdle } from "./congestion";
 import { tupleOf } from "./demux";
+import { episodeResent } from "./episode";
 import { flightPipe, flightResent, flightSent, flightSplit } from "./flight";
 import { outAdd, outFirst, outRemove } from "./list";
 import { Mark, nodeAt } from "./node";
 import { rangeBlocks } from "./reassembly";
 import { ackSent } from "./receive";
-import { recoveryLimited, recoveryProbe, recoveryResent } from "./recovery";
+import { recoveryLimited, recoveryProbe } from "./recovery";
 import { rtoBackedOff } from "./rtt";
 import { Flag, Tcb, Timer } from "./tcb";
 import { memoryAwait, timerGet, timerSet } from "./timer";
@@ -137,7 +138,7 @@ function resend(ptr: usize, index: u32, now: u64): bool {
   tcb.bytesRetransmitted += len;
   countMany(Counter.TCP_RETRANSMITTED_BYTES, len);
   if (tcb.troubleUs == 0) tcb.troubleUs = now;
-  recoveryResent(ptr, end - node.start, timestampNow(ptr, now));
+  episodeResent(ptr, end - node.start, timestampNow(ptr, now));
   afterSending(ptr, now);
   return true;
 }

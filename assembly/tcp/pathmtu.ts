@@ -14,7 +14,7 @@ import { demuxFind } from "./demux";
 import { flightLose } from "./flight";
 import { outAdd } from "./list";
 import { nodeAt } from "./node";
-import { Phase } from "./recovery";
+import { Phase } from "./episode";
 import { Flag, Tcb } from "./tcb";
 
 /** Smallest MTU believed: RFC 791's 68 would allow an attack (Linux: 552), IPv6's own minimum is 1280. */

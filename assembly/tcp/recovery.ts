@@ -1,12 +1,10 @@
 /**
- * What is lost and how recovery goes: RACK-TLP decides, PRR paces, Eifel and D-SACK undo. Knows the
- * scoreboard and the phases; must not know packets. RFC 8985 (section numbers below), 9937, 6298 5.4-5.7,
- * 6582 (peers without SACK), 3522 and 4015 (undo).
+ * What is lost and what follows: RACK-TLP decides. Knows the scoreboard and the phases; must not know packets, nor
+ * what an episode does to cwnd (episode.ts). RFC 8985 (section numbers below), 6298 5.4-5.7, 6582 (peers without SACK).
  *
  *   OPEN --loss--> RECOVERY --SND.UNA >= recoverSeq--> OPEN
  *   OPEN, RECOVERY --RTO--> LOSS --SND.UNA >= recoverSeq--> OPEN
  */
-import { Counter, count } from "../counters";
 import { seqGe, seqGt, seqLt } from "../wire/seq";
 import { OptionBit } from "../wire/options";
 import { congestionAcked, congestionReduce, congestionSample } from "./congestion";
@@ -24,20 +22,21 @@ import {
   flightSampleXmitUs,
   flightSampled,
   flightSplit,
-  flightUnlose,
 } from "./flight";
+import {
+  Phase,
+  episodeEnter,
+  episodeLeave,
+  episodePace,
+  episodeRemember,
+  episodeUndoByTimestamp,
+} from "./episode";
 import { outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
 import { rtoBackedOff, rttSample } from "./rtt";
 import { segment, segmentHasTimestamps } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerGet, timerSet } from "./timer";
-
-export enum Phase {
-  OPEN = 0,
-  RECOVERY = 1,
-  LOSS = 2,
-}
 
 const DUP_THRESHOLD: u32 = 3;
 /** RACK.reo_wnd_mult starts at a quarter of the smallest round trip; persists 16 recoveries (8985 6.2). */
@@ -66,14 +65,14 @@ export function recoveryAck(
   rackUpdate(ptr, now);
   if (dsack) rackDsack(tcb);
   tailProbeAcked(ptr, advanced, dsack);
-  if (advanced) undoByTimestamp(ptr);
+  if (advanced) episodeUndoByTimestamp(ptr);
   const recovering = tcb.phase == Phase.RECOVERY;
-  if (tcb.phase != Phase.OPEN && seqGe(tcb.sndUna, tcb.recoverSeq)) leave(tcb);
+  if (tcb.phase != Phase.OPEN && seqGe(tcb.sndUna, tcb.recoverSeq)) episodeLeave(tcb);
   const lostBefore = tcb.lostBytes;
   rackDetect(ptr, now);
-  if (tcb.lostBytes != 0 && tcb.phase == Phase.OPEN) enter(ptr);
+  if (tcb.lostBytes != 0 && tcb.phase == Phase.OPEN) episodeEnter(ptr);
   if (tcb.phase == Phase.RECOVERY) {
-    reduceProportionally(ptr, advanced && tcb.lostBytes <= lostBefore);
+    episodePace(ptr, advanced && tcb.lostBytes <= lostBefore);
   } else if (!recovering && (advanced || (tcb.flags & Flag.REORDERED) != 0)) {
     // Neither the ACK that ends a recovery nor a duplicate one grows cwnd (RFC 5681 3.1, 3.2; 3042).
     congestionAcked(ptr, flightDelivered(), isLimited(ptr, priorPipe), now);
@@ -111,7 +110,7 @@ export function recoveryTimer(ptr: usize, now: u64): void {
   if (tcb.sackedBytes != 0) {
     rackDetect(ptr, now);
     if (tcb.lostBytes == 0) return;
-    if (tcb.phase == Phase.OPEN) enter(ptr);
+    if (tcb.phase == Phase.OPEN) episodeEnter(ptr);
     if (tcb.phase == Phase.RECOVERY) {
       tcb.cwnd = max<u32>(tcb.cwnd, flightPipe(ptr) + <u32>tcb.sndMss);
     }
@@ -143,7 +142,7 @@ export function recoveryDuplicate(ptr: usize): void {
     outAdd(ptr);
   } else if (tcb.phase == Phase.OPEN && <u32>tcb.dupAcks == DUP_THRESHOLD) {
     loseHead(ptr);
-    enter(ptr);
+    episodeEnter(ptr);
     tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * <u32>tcb.sndMss;
     tcb.flags |= Flag.FORCE_ONE;
     outAdd(ptr);
@@ -166,7 +165,7 @@ export function recoveryPartial(ptr: usize, acked: u32): void {
 export function recoveryTimeout(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.phase == Phase.OPEN) {
-    remember(ptr);
+    episodeRemember(ptr);
     congestionReduce(ptr);
   }
   tcb.phase = <u8>Phase.LOSS;
@@ -178,22 +177,6 @@ export function recoveryTimeout(ptr: usize): void {
   tcb.cwnd = flightPipe(ptr) + <u32>tcb.sndMss;
   tcb.flags |= Flag.FORCE_ONE;
   timerClear(ptr, Timer.RACK);
-}
-
-/** `bytes` were sent again, with this TSval: what an undo needs to know. */
-export function recoveryResent(ptr: usize, bytes: u32, tsVal: u32): void {
-  const tcb = changetype<Tcb>(ptr);
-  if (tcb.phase == Phase.RECOVERY) tcb.prrOut += bytes;
-  tcb.undoBytes += bytes;
-  if (tcb.undoTsval == 0) tcb.undoTsval = tsVal == 0 ? 1 : tsVal;
-}
-
-/** A D-SACK says that `bytes` which were sent again had arrived before. */
-export function recoveryDuplicateBytes(ptr: usize, bytes: u32): void {
-  const tcb = changetype<Tcb>(ptr);
-  if (tcb.undoCwnd == 0) return;
-  tcb.undoBytes = bytes < tcb.undoBytes ? tcb.undoBytes - bytes : 0;
-  if (tcb.undoBytes == 0) undo(ptr);
 }
 
 function sample(ptr: usize, advanced: bool, now: u64): void {
@@ -273,64 +256,6 @@ function rackDetect(ptr: usize, now: u64): void {
   }
 }
 
-/** Loss in OPEN: fast recovery begins. */
-function enter(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  remember(ptr);
-  tcb.prrFlight = max<u32>(tcb.sndNxt - tcb.sndUna - tcb.sackedBytes + flightDelivered(), 1);
-  tcb.prrDelivered = 0;
-  tcb.prrOut = 0;
-  congestionReduce(ptr);
-  tcb.phase = <u8>Phase.RECOVERY;
-  tcb.recoverSeq = tcb.sndNxt;
-  tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
-  count(Counter.TCP_RECOVERIES);
-}
-
-function remember(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  tcb.undoSeq = tcb.sndUna;
-  tcb.undoCwnd = tcb.cwnd;
-  tcb.undoSsthresh = tcb.ssthresh;
-  tcb.undoBytes = 0;
-  tcb.undoTsval = 0;
-}
-
-function leave(tcb: Tcb): void {
-  if (tcb.phase == Phase.RECOVERY) {
-    tcb.cwnd = max<u32>(tcb.ssthresh, <u32>tcb.sndMss);
-    if (tcb.rackReoPersist != 0) {
-      tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
-      if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
-    }
-  }
-  tcb.phase = <u8>Phase.OPEN;
-  tcb.dupAcks = 0;
-  tcb.cwndAcked = 0;
-}
-
-/** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
-function reduceProportionally(ptr: usize, safe: bool): void {
-  const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & Flag.SACK) == 0) return; // recoveryDuplicate and recoveryPartial steer
-  const delivered = flightDelivered();
-  const pipe = flightPipe(ptr);
-  const mss = <u32>tcb.sndMss;
-  tcb.prrDelivered += delivered;
-  let send: i64 = 0;
-  if (tcb.ssthresh < pipe) {
-    const share =
-      (<u64>tcb.prrDelivered * <u64>tcb.ssthresh + <u64>tcb.prrFlight - 1) / <u64>tcb.prrFlight;
-    send = <i64>share - <i64>tcb.prrOut;
-  } else {
-    let limit = max<i64>(<i64>tcb.prrDelivered - <i64>tcb.prrOut, <i64>delivered);
-    if (safe) limit += <i64>mss;
-    send = min<i64>(<i64>(tcb.ssthresh - pipe), limit);
-  }
-  if (tcb.prrOut == 0) send = max<i64>(send, <i64>mss); // the fast retransmit itself
-  tcb.cwnd = pipe + <u32>max<i64>(send, 0);
-}
-
 /** 8985 7.4.2: the ACKs after a loss probe tell whether something was lost before it. */
 function tailProbeAcked(ptr: usize, advanced: bool, dsack: bool): void {
   const tcb = changetype<Tcb>(ptr);
@@ -345,29 +270,6 @@ function tailProbeAcked(ptr: usize, advanced: bool, dsack: bool): void {
   } else if (!advanced && (seg.present & OptionBit.SACK) == 0) {
     tcb.flags &= ~(<u32>Flag.TLP_OUT); // both copies arrived
   }
-}
-
-/** Eifel detection: the ACK echoes a segment older than the first retransmission of the episode. */
-function undoByTimestamp(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  if (tcb.phase == Phase.OPEN || tcb.undoCwnd == 0 || tcb.undoTsval == 0) return;
-  if ((tcb.flags & Flag.TIMESTAMPS) == 0 || !segmentHasTimestamps()) return;
-  const tsEcr = segment().tsEcr;
-  if (tsEcr != 0 && seqLt(tsEcr, tcb.undoTsval)) undo(ptr);
-}
-
-function undo(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  tcb.cwnd = max<u32>(tcb.cwnd, tcb.undoCwnd);
-  tcb.ssthresh = max<u32>(tcb.ssthresh, tcb.undoSsthresh);
-  if (tcb.cubicWMax < tcb.undoCwnd) tcb.cubicWMax = tcb.undoCwnd;
-  tcb.undoCwnd = 0;
-  tcb.undoTsval = 0;
-  tcb.rtoCount = 0;
-  flightUnlose(ptr);
-  tcb.phase = <u8>Phase.OPEN;
-  tcb.dupAcks = 0;
-  count(Counter.TCP_UNDONE);
 }
 
 /** Deems the first segment of the flight lost. */

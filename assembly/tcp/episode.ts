@@ -1,0 +1,115 @@
+/**
+ * Episodes of congestion: how one begins, how much leaves meanwhile, how it ends or is undone. Knows cwnd's past;
+ * must not know how a loss is noticed (recovery.ts). RFC 9937 (PRR), 3522 and 4015 (Eifel), 2883 (D-SACK).
+ */
+import { Counter, count } from "../counters";
+import { seqLt } from "../wire/seq";
+import { congestionReduce } from "./congestion";
+import { flightDelivered, flightPipe, flightUnlose } from "./flight";
+import { segment, segmentHasTimestamps } from "./segment";
+import { Flag, Tcb } from "./tcb";
+
+export enum Phase {
+  OPEN = 0,
+  RECOVERY = 1,
+  LOSS = 2,
+}
+
+/** `bytes` were sent again, with this TSval: what an undo needs to know. */
+export function episodeResent(ptr: usize, bytes: u32, tsVal: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.RECOVERY) tcb.prrOut += bytes;
+  tcb.undoBytes += bytes;
+  if (tcb.undoTsval == 0) tcb.undoTsval = tsVal == 0 ? 1 : tsVal;
+}
+
+/** A D-SACK says that `bytes` which were sent again had arrived before. */
+export function episodeDuplicateBytes(ptr: usize, bytes: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.undoCwnd == 0) return;
+  tcb.undoBytes = bytes < tcb.undoBytes ? tcb.undoBytes - bytes : 0;
+  if (tcb.undoBytes == 0) undo(ptr);
+}
+
+/** Loss in OPEN: fast recovery begins. */
+export function episodeEnter(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  episodeRemember(ptr);
+  tcb.prrFlight = max<u32>(tcb.sndNxt - tcb.sndUna - tcb.sackedBytes + flightDelivered(), 1);
+  tcb.prrDelivered = 0;
+  tcb.prrOut = 0;
+  congestionReduce(ptr);
+  tcb.phase = <u8>Phase.RECOVERY;
+  tcb.recoverSeq = tcb.sndNxt;
+  tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
+  count(Counter.TCP_RECOVERIES);
+}
+
+/** What an undo would restore. */
+export function episodeRemember(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.undoSeq = tcb.sndUna;
+  tcb.undoCwnd = tcb.cwnd;
+  tcb.undoSsthresh = tcb.ssthresh;
+  tcb.undoBytes = 0;
+  tcb.undoTsval = 0;
+}
+
+/** The peer has everything that was outstanding when the episode began. */
+export function episodeLeave(tcb: Tcb): void {
+  if (tcb.phase == Phase.RECOVERY) {
+    tcb.cwnd = max<u32>(tcb.ssthresh, <u32>tcb.sndMss);
+    if (tcb.rackReoPersist != 0) {
+      tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
+      if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
+    }
+  }
+  tcb.phase = <u8>Phase.OPEN;
+  tcb.dupAcks = 0;
+  tcb.cwndAcked = 0;
+}
+
+/** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
+export function episodePace(ptr: usize, safe: bool): void {
+  const tcb = changetype<Tcb>(ptr);
+  if ((tcb.flags & Flag.SACK) == 0) return; // recoveryDuplicate and recoveryPartial steer
+  const delivered = flightDelivered();
+  const pipe = flightPipe(ptr);
+  const mss = <u32>tcb.sndMss;
+  tcb.prrDelivered += delivered;
+  let send: i64 = 0;
+  if (tcb.ssthresh < pipe) {
+    const share =
+      (<u64>tcb.prrDelivered * <u64>tcb.ssthresh + <u64>tcb.prrFlight - 1) / <u64>tcb.prrFlight;
+    send = <i64>share - <i64>tcb.prrOut;
+  } else {
+    let limit = max<i64>(<i64>tcb.prrDelivered - <i64>tcb.prrOut, <i64>delivered);
+    if (safe) limit += <i64>mss;
+    send = min<i64>(<i64>(tcb.ssthresh - pipe), limit);
+  }
+  if (tcb.prrOut == 0) send = max<i64>(send, <i64>mss); // the fast retransmit itself
+  tcb.cwnd = pipe + <u32>max<i64>(send, 0);
+}
+
+/** Eifel detection: the ACK echoes a segment older than the first retransmission of the episode. */
+export function episodeUndoByTimestamp(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  if (tcb.phase == Phase.OPEN || tcb.undoCwnd == 0 || tcb.undoTsval == 0) return;
+  if ((tcb.flags & Flag.TIMESTAMPS) == 0 || !segmentHasTimestamps()) return;
+  const tsEcr = segment().tsEcr;
+  if (tsEcr != 0 && seqLt(tsEcr, tcb.undoTsval)) undo(ptr);
+}
+
+function undo(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.cwnd = max<u32>(tcb.cwnd, tcb.undoCwnd);
+  tcb.ssthresh = max<u32>(tcb.ssthresh, tcb.undoSsthresh);
+  if (tcb.cubicWMax < tcb.undoCwnd) tcb.cubicWMax = tcb.undoCwnd;
+  tcb.undoCwnd = 0;
+  tcb.undoTsval = 0;
+  tcb.rtoCount = 0;
+  flightUnlose(ptr);
+  tcb.phase = <u8>Phase.OPEN;
+  tcb.dupAcks = 0;
+  count(Counter.TCP_UNDONE);
+}
