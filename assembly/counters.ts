@@ -53,6 +53,9 @@ export enum Counter {
   /** ICMP errors believed, and refused by the sequence check (RFC 5927). */
   TCP_ICMP_TAKEN = 32,
   TCP_ICMP_REFUSED = 33,
+  /** Congestion marks received on data (RFC 3168 CE); reductions because the peer echoed one. */
+  TCP_ECN_MARKED = 34,
+  TCP_ECN_REDUCED = 35,
 
   /** Packets given to handlePackets, and their bytes. */
   PACKETS_IN = 64,

@@ -55,7 +55,13 @@ export {
   mappingPtr,
   unbundle,
 } from "./migration";
-export { BLOB_VERSION, APPLICATION_LEN_MAX, MAPPING_SIZE, MappingOff } from "./blob/format";
+export {
+  BLOB_VERSION,
+  BLOB_VERSION_MIN,
+  APPLICATION_LEN_MAX,
+  MAPPING_SIZE,
+  MappingOff,
+} from "./blob/format";
 export { Err } from "./errors";
 export { Counter } from "./counters";
 export { PEERS_MAX, SERVICES_MAX } from "./limits";
@@ -233,7 +239,8 @@ export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, fla
   if (port == 0 || port > 0xffff || mss > 0xffff) return Err.ARGUMENT;
   const service = services.serviceAdd(family, addrPtr, port, mss, flags);
   if (service >= 0 && (flags & services.ServiceFlag.LISTEN) != 0) {
-    listeners.listenerOpen(<u32>service, family, addrPtr, port, mss);
+    const ecn = (flags & services.ServiceFlag.ECN) != 0;
+    listeners.listenerOpen(<u32>service, family, addrPtr, port, mss, ecn);
   }
   return service;
 }

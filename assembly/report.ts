@@ -232,4 +232,6 @@ export enum Option {
   CONGESTION = 10,
   /** Everything committed up to now is urgent data (RFC 9293 3.8.5), whatever the value; it cannot be taken back. */
   URGENT = 11,
+  /** Ask the peer for ECN (RFC 3168): between connect() and the first poll, or Err.TCP_STATE. 0: do not ask. */
+  ECN = 12,
 }

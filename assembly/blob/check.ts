@@ -13,9 +13,11 @@ import { RTO_US_MAX, RTO_US_MIN } from "../tcp/rtt";
 import {
   APPLICATION_LEN_MAX,
   BLOB_FIXED_LEN,
-  BLOB_FLAGS,
+  BLOB_FLAGS_1,
+  BLOB_FLAGS_2,
   BLOB_MAGIC,
   BLOB_VERSION,
+  BLOB_VERSION_MIN,
   BlobFlag,
   BlobOff,
   IP_RESERVED_LEN,
@@ -30,6 +32,7 @@ import {
   blobLen,
   blobSum,
   headerSum,
+  versionFor,
 } from "./format";
 
 const WINDOW_SHIFT_MAX: u32 = 14;
@@ -51,7 +54,8 @@ const REO_MULT_MAX: u32 = 20;
 export function blobCheck(ptr: usize, len: u32): i32 {
   if (len < BLOB_FIXED_LEN + MAPPING_LEN) return Err.BLOB_MALFORMED;
   if (get(ptr, BlobOff.MAGIC) != BLOB_MAGIC) return Err.BLOB_MALFORMED;
-  if (<u32>load<u16>(ptr, BlobOff.VERSION) != BLOB_VERSION) return Err.BLOB_VERSION;
+  const version = <u32>load<u16>(ptr, BlobOff.VERSION);
+  if (version < BLOB_VERSION_MIN || BLOB_VERSION < version) return Err.BLOB_VERSION;
   if (<u32>load<u16>(ptr, BlobOff.FIXED_LEN) != BLOB_FIXED_LEN) return Err.BLOB_MALFORMED;
   if (get(ptr, BlobOff.TOTAL_LEN) != len) return Err.BLOB_MALFORMED;
   const ranges = get(ptr, BlobOff.RANGE_COUNT);
@@ -124,7 +128,8 @@ function socketFits(ptr: usize): bool {
 /** The state is what the FINs say (RFC 9293 3.3.2, figure 5). */
 function stateFits(ptr: usize): bool {
   const flags = get(ptr, BlobOff.FLAGS);
-  if ((flags & ~BLOB_FLAGS) != 0) return false;
+  if ((flags & ~(BLOB_FLAGS_1 | BLOB_FLAGS_2)) != 0) return false;
+  if (<u32>load<u16>(ptr, BlobOff.VERSION) < versionFor(flags)) return false;
   const sent = isSet(ptr, BlobFlag.FIN_SENT);
   const received = isSet(ptr, BlobFlag.FIN_RECEIVED);
   if (sent && !isSet(ptr, BlobFlag.FIN_QUEUED)) return false;
@@ -204,6 +209,8 @@ function rangesFit(ptr: usize): bool {
 /** What was not negotiated is not there. */
 function optionsFit(ptr: usize): bool {
   const shifts = <u32>load<u16>(ptr, BlobOff.SND_WND_SHIFT);
+  const ecn: u32 = BlobFlag.ECN_ECHO | BlobFlag.ECN_CWR | BlobFlag.ECN_REDUCED;
+  if (!isSet(ptr, BlobFlag.ECN) && isSet(ptr, ecn)) return false;
   if (!isSet(ptr, BlobFlag.WINDOW_SCALE) && shifts != 0) return false;
   const tsBits = get(ptr, BlobOff.TS_RECENT) | get(ptr, BlobOff.TS_VAL);
   if (!isSet(ptr, BlobFlag.TIMESTAMPS)) {

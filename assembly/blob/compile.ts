@@ -6,6 +6,7 @@
 import { Err } from "../errors";
 import { tupleOf } from "../tcp/demux";
 import { queueRead } from "../tcp/buffer";
+import { Phase } from "../tcp/episode";
 import { nodeAt } from "../tcp/node";
 import { Flag, Tcb } from "../tcp/tcb";
 import { unreadBytes } from "../tcp/window";
@@ -15,7 +16,7 @@ import {
   APPLICATION_LEN_MAX,
   BLOB_FIXED_LEN,
   BLOB_MAGIC,
-  BLOB_VERSION,
+  BlobFlag,
   BlobOff,
   MAPPING_LEN,
   Mapping,
@@ -26,6 +27,7 @@ import {
   blobLen,
   blobSum,
   headerSum,
+  versionFor,
 } from "./format";
 
 /**
@@ -74,7 +76,8 @@ export function compile(
 /** Header, last: its sums cover everything. */
 export function seal(blobPtr: usize, total: u32): void {
   store<u32>(blobPtr, BLOB_MAGIC, BlobOff.MAGIC);
-  store<u16>(blobPtr, <u16>BLOB_VERSION, BlobOff.VERSION);
+  const version = versionFor(load<u32>(blobPtr, BlobOff.FLAGS));
+  store<u16>(blobPtr, <u16>version, BlobOff.VERSION);
   store<u16>(blobPtr, <u16>BLOB_FIXED_LEN, BlobOff.FIXED_LEN);
   store<u32>(blobPtr, total, BlobOff.TOTAL_LEN);
   const bodySum = blobSum(blobPtr + <usize>BLOB_FIXED_LEN, total - BLOB_FIXED_LEN);
@@ -109,7 +112,7 @@ function writeSocket(tcb: Tcb, to: usize, applicationLen: u32): void {
 
 function writeTcp(tcb: Tcb, to: usize, now: u64): void {
   store<u32>(to, <u32>tcb.state, BlobOff.STATE);
-  store<u32>(to, fromTcbFlags(tcb.flags), BlobOff.FLAGS);
+  store<u32>(to, fromTcbFlags(tcb.flags) | ecnReduced(tcb), BlobOff.FLAGS);
   store<u32>(to, tcb.iss, BlobOff.ISS);
   store<u32>(to, tcb.irs, BlobOff.IRS);
   store<u32>(to, tcb.sndUna, BlobOff.SND_UNA);
@@ -148,6 +151,12 @@ function writeTcp(tcb: Tcb, to: usize, now: u64): void {
   store<u32>(to, <u32>tcb.rackReoMult, BlobOff.RACK_REO_MULT);
   store<u64>(to, tcb.bytesReceived, BlobOff.BYTES_RECEIVED);
   store<u64>(to, tcb.bytesSent, BlobOff.BYTES_SENT);
+}
+
+/** One reduction a window (RFC 3168 6.1.2), wherever the echo of an older mark arrives. */
+function ecnReduced(tcb: Tcb): u32 {
+  const reduced = tcb.phase == Phase.RECOVERY || tcb.phase == Phase.CWR;
+  return reduced && (tcb.flags & Flag.ECN) != 0 ? <u32>BlobFlag.ECN_REDUCED : 0;
 }
 
 /** TSval of a segment sent now: never below one that was sent. */

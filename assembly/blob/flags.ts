@@ -20,7 +20,9 @@ export function fromTcbFlags(flags: u32): u32 {
     bit(flags, Flag.URGENT_IN, BlobFlag.URGENT_IN) |
     bit(flags, Flag.URGENT_OUT, BlobFlag.URGENT_OUT) |
     bit(flags, Flag.HYSTART_CSS, BlobFlag.HYSTART_CSS) |
-    bit(flags, Flag.REORDERED, BlobFlag.REORDERED)
+    bit(flags, Flag.REORDERED, BlobFlag.REORDERED) |
+    bit(flags, Flag.ECN_ECHO, BlobFlag.ECN_ECHO) |
+    bit(flags, Flag.ECN_CWR, BlobFlag.ECN_CWR)
   );
 }
 
@@ -42,7 +44,9 @@ export function toTcbFlags(blobPtr: usize): u32 {
     bit(flags, BlobFlag.URGENT_IN, Flag.URGENT_IN) |
     bit(flags, BlobFlag.URGENT_OUT, Flag.URGENT_OUT) |
     bit(flags, BlobFlag.HYSTART_CSS, Flag.HYSTART_CSS) |
-    bit(flags, BlobFlag.REORDERED, Flag.REORDERED)
+    bit(flags, BlobFlag.REORDERED, Flag.REORDERED) |
+    bit(flags, BlobFlag.ECN_ECHO, Flag.ECN_ECHO) |
+    bit(flags, BlobFlag.ECN_CWR, Flag.ECN_CWR)
   );
 }
 

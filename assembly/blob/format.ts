@@ -13,7 +13,9 @@
  *         mapping      96  who names this connection how
  */
 export const BLOB_MAGIC: u32 = 0x4e544142; // "BATN"
-export const BLOB_VERSION: u32 = 1;
+/** The newest version, which is written only for what older ones cannot say; versions that are read. */
+export const BLOB_VERSION: u32 = 2;
+export const BLOB_VERSION_MIN: u32 = 1;
 
 export enum BlobOff {
   // ---- header
@@ -120,8 +122,20 @@ export enum BlobFlag {
   HYSTART_CSS = 1 << 11,
   /** The path has reordered (RFC 8985). */
   REORDERED = 1 << 12,
+  /** Since version 2. ECE is due until the peer says CWR; CWR is due with the next new data. */
+  ECN_ECHO = 1 << 13,
+  ECN_CWR = 1 << 14,
+  /** What is outstanding was sent before the last reduction of cwnd: it asks for no other one. */
+  ECN_REDUCED = 1 << 15,
 }
-export const BLOB_FLAGS: u32 = 0x1fff;
+/** The flags of version 1, and those that came with version 2. */
+export const BLOB_FLAGS_1: u32 = 0x1fff;
+export const BLOB_FLAGS_2: u32 = 0xe000;
+
+/** The lowest version that has all these flags. */
+export function versionFor(flags: u32): u32 {
+  return (flags & BLOB_FLAGS_2) == 0 ? 1 : 2;
+}
 
 /**
  * Who names a connection how, as it stands at the end of a blob and at mappingPtr(). Names and epochs are

@@ -8,6 +8,7 @@ import { queueInit, queueWrite } from "../tcp/buffer";
 import { CHUNK_SHIFT, chunksFree } from "../tcp/chunk";
 import { connectionDetach, connectionFree, connectionOpen } from "../tcp/connection";
 import { demuxFind } from "../tcp/demux";
+import { episodeResume } from "../tcp/episode";
 import { eventAdd } from "../tcp/list";
 import { migrateActivate } from "../tcp/migrate";
 import { nodesFree } from "../tcp/node";
@@ -81,6 +82,8 @@ export function infuse(blobPtr: usize, generation: u32, now: u64): usize {
     connectionFree(ptr);
     return fail(Err.FULL);
   }
+  const reduced = (load<u32>(blobPtr, BlobOff.FLAGS) & BlobFlag.ECN_REDUCED) != 0;
+  if (reduced) episodeResume(ptr);
   announce(ptr);
   return ptr;
 }

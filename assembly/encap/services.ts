@@ -19,6 +19,8 @@ import {
 export enum ServiceFlag {
   /** The own stack accepts connections here. */
   LISTEN = 1,
+  /** It agrees to ECN with clients that ask for it (RFC 3168). */
+  ECN = 2,
 }
 
 export enum ServiceState {

@@ -12,6 +12,7 @@ import { TcpFlag } from "../wire/tcp";
 import { ackArrives, finAcked } from "./ack";
 import { connectionDetach, connectionEnd, connectionEstablished } from "./connection";
 import { demuxFind } from "./demux";
+import { ecnSynAgain } from "./ecn";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
@@ -131,6 +132,7 @@ function synAgain(ptr: usize): bool {
   const tcb = changetype<Tcb>(ptr);
   const seg = segment();
   if ((seg.flags & (TcpFlag.SYN | TcpFlag.RST)) != TcpFlag.SYN || seg.seq != tcb.irs) return false;
+  if ((tcb.flags & Flag.ECN) != 0) ecnSynAgain(ptr);
   if ((seg.flags & TcpFlag.ACK) != 0) {
     seg.seq += 1; // a duplicate SYN is trimmed from the segment, its ACK counts
     seg.flags &= ~(<u32>TcpFlag.SYN);

@@ -62,6 +62,7 @@ export function congestionReduce(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
   const floor = CWND_MIN_SEGMENTS * <u32>tcb.sndMss;
   tcb.flags &= ~(<u32>Flag.HYSTART_CSS);
+  if ((tcb.flags & Flag.ECN) != 0) tcb.flags |= Flag.ECN_CWR; // for whatever reason (RFC 3168 6.1.2)
   if (tcb.congestion == Congestion.NEWRENO) {
     tcb.ssthresh = max<u32>(tcb.cwnd >> 1, floor);
     return;

@@ -3,7 +3,7 @@
  * must not know how a loss is noticed (recovery.ts). RFC 9937 (PRR), 3522 and 4015 (Eifel), 2883 (D-SACK).
  */
 import { Counter, count } from "../counters";
-import { seqLt } from "../wire/seq";
+import { seqGe, seqGt, seqLt } from "../wire/seq";
 import { congestionReduce } from "./congestion";
 import { flightDelivered, flightPipe, flightUnlose } from "./flight";
 import { segment, segmentHasTimestamps } from "./segment";
@@ -13,6 +13,13 @@ export enum Phase {
   OPEN = 0,
   RECOVERY = 1,
   LOSS = 2,
+  /** cwnd shrinks because of a mark; nothing is known to be lost. */
+  CWR = 3,
+}
+
+/** Nothing is known to be lost. */
+export function episodeQuiet(tcb: Tcb): bool {
+  return tcb.phase == Phase.OPEN || tcb.phase == Phase.CWR;
 }
 
 /** `bytes` were sent again, with this TSval: what an undo needs to know. */
@@ -31,18 +38,45 @@ export function episodeDuplicateBytes(ptr: usize, bytes: u32): void {
   if (tcb.undoBytes == 0) undo(ptr);
 }
 
-/** Loss in OPEN: fast recovery begins. */
+/** Loss in OPEN or CWR: fast recovery begins. A window that a mark has reduced is not reduced again (RFC 3168 6.1.2). */
 export function episodeEnter(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
-  episodeRemember(ptr);
-  tcb.prrFlight = max<u32>(tcb.sndNxt - tcb.sndUna - tcb.sackedBytes + flightDelivered(), 1);
+  if (tcb.phase == Phase.OPEN) {
+    episodeRemember(ptr);
+    begin(ptr);
+  }
+  tcb.phase = <u8>Phase.RECOVERY;
+  count(Counter.TCP_RECOVERIES);
+}
+
+/** The peer echoes a mark in OPEN: as if a segment was lost, but there is nothing to send again, and no way back. */
+export function episodeMarked(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.undoCwnd = 0;
+  begin(ptr);
+  tcb.phase = <u8>Phase.CWR;
+  count(Counter.TCP_ECN_REDUCED);
+}
+
+function begin(ptr: usize): void {
+  window(ptr, flightDelivered());
+  congestionReduce(ptr);
+}
+
+/** A connection that was moved within an episode: what is outstanding asks for no other reduction, cwnd shrinks on. */
+export function episodeResume(ptr: usize): void {
+  window(ptr, 0);
+  changetype<Tcb>(ptr).phase = <u8>Phase.CWR;
+}
+
+/** What is outstanding now is one window; `delivered` of it has just arrived. */
+function window(ptr: usize, delivered: u32): void {
+  const tcb = changetype<Tcb>(ptr);
+  tcb.prrFlight = max<u32>(tcb.sndNxt - tcb.sndUna - tcb.sackedBytes + delivered, 1);
   tcb.prrDelivered = 0;
   tcb.prrOut = 0;
-  congestionReduce(ptr);
-  tcb.phase = <u8>Phase.RECOVERY;
   tcb.recoverSeq = tcb.sndNxt;
   tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
-  count(Counter.TCP_RECOVERIES);
 }
 
 /** What an undo would restore. */
@@ -55,11 +89,17 @@ export function episodeRemember(ptr: usize): void {
   tcb.undoTsval = 0;
 }
 
+/** CWR lasts until something beyond is acknowledged, for only then the peer may have heard of it (as Linux). */
+export function episodeOver(tcb: Tcb): bool {
+  if (tcb.phase == Phase.CWR) return seqGt(tcb.sndUna, tcb.recoverSeq);
+  return seqGe(tcb.sndUna, tcb.recoverSeq);
+}
+
 /** The peer has everything that was outstanding when the episode began. */
 export function episodeLeave(tcb: Tcb): void {
-  if (tcb.phase == Phase.RECOVERY) {
+  if (tcb.phase != Phase.LOSS) {
     tcb.cwnd = max<u32>(tcb.ssthresh, <u32>tcb.sndMss);
-    if (tcb.rackReoPersist != 0) {
+    if (tcb.phase == Phase.RECOVERY && tcb.rackReoPersist != 0) {
       tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
       if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
     }
@@ -72,7 +112,7 @@ export function episodeLeave(tcb: Tcb): void {
 /** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
 export function episodePace(ptr: usize, safe: bool): void {
   const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & Flag.SACK) == 0) return; // recoveryDuplicate and recoveryPartial steer
+  if ((tcb.flags & Flag.SACK) == 0 && tcb.phase == Phase.RECOVERY) return; // recoveryDuplicate and recoveryPartial steer
   const delivered = flightDelivered();
   const pipe = flightPipe(ptr);
   const mss = <u32>tcb.sndMss;
@@ -109,6 +149,7 @@ function undo(ptr: usize): void {
   tcb.undoTsval = 0;
   tcb.rtoCount = 0;
   flightUnlose(ptr);
+  tcb.flags &= ~(<u32>Flag.ECN_CWR); // nothing to tell of any more
   tcb.phase = <u8>Phase.OPEN;
   tcb.dupAcks = 0;
   count(Counter.TCP_UNDONE);

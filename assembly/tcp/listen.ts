@@ -18,6 +18,7 @@ import {
   connectionSynReceived,
   halfOpenCount,
 } from "./connection";
+import { ecnOffered } from "./ecn";
 import { outAdd } from "./list";
 import { cookieHash, cookiePeriod, isnOf, timestampOffsetOf } from "./secret";
 import { TUPLE, segment } from "./segment";
@@ -34,10 +35,11 @@ const REINCARNATION_GAP: u32 = 65537;
 /** MSS values a cookie can name: 3 bits. Sorted. */
 const COOKIE_MSS: usize = memory.data<u16>([536, 1000, 1220, 1380, 1400, 1440, 1460, 8900]);
 const COOKIE_MSS_COUNT: u32 = 8;
-/** Low bits of a cookie's TSval: window shift (15: none) and SACK-permitted. */
-const COOKIE_TS_BITS: u32 = 5;
+/** Low bits of a cookie's TSval: ECN, window shift (15: none), SACK-permitted. */
+const COOKIE_TS_BITS: u32 = 6;
 const COOKIE_TS_MASK: u32 = (1 << COOKIE_TS_BITS) - 1;
 const COOKIE_NO_SCALE: u32 = 15;
+const COOKIE_ECN: u32 = 32;
 const OPTION_BYTES: usize = memory.data(40, 4);
 
 /** True when a listener accepts at the tuple's local end. */
@@ -95,10 +97,16 @@ export function synAccept(iss: u32, tsOffset: u32, now: u64): i32 {
   tcb.service = listenerFind(TUPLE);
   tcb.advMss = <u16>announcedMss(tcb.service, <u32>tcb.family);
   tcb.rcvWndShift = <u8>windowShiftFor(configRcvBufMax());
+  if (ecnAgreed()) tcb.flags |= Flag.ECN;
   connectionSynReceived(ptr, segment().seq);
   synOptionsTake(ptr, now);
   outAdd(ptr);
   return Verdict.CONSUMED;
+}
+
+/** The SYN at hand asks for ECN and its listener agrees. */
+function ecnAgreed(): bool {
+  return listenerAt(listenerFind(TUPLE)).ecn != 0 && ecnOffered();
 }
 
 /** ISS above everything the old incarnation sent. */
@@ -185,13 +193,16 @@ function cookieSend(service: u32, now: u64): void {
   let present: u32 = OptionBit.MSS;
   let tsVal: u32 = 0;
   let shift: u32 = 0;
+  let flags: u32 = TcpFlag.SYN | TcpFlag.ACK;
   if ((seg.present & OptionBit.TIMESTAMPS) != 0) {
     const scaled = (seg.present & OptionBit.WINDOW_SCALE) != 0;
     const sack: u32 = (seg.present & OptionBit.SACK_PERMITTED) != 0 ? 1 : 0;
-    const code = ((scaled ? options.windowShift : COOKIE_NO_SCALE) << 1) | sack;
+    const ecn: u32 = ecnAgreed() ? COOKIE_ECN : 0;
+    const code = ecn | ((scaled ? options.windowShift : COOKIE_NO_SCALE) << 1) | sack;
     const clock = <u32>(now / 1000) + timestampOffsetOf(TUPLE);
     // Below the clock, so that a TSval of the accepted connection never steps back.
     tsVal = (((clock >> COOKIE_TS_BITS) - 1) << COOKIE_TS_BITS) | code;
+    if (ecn != 0) flags |= TcpFlag.ECE;
     present |= OptionBit.TIMESTAMPS;
     if (sack != 0) present |= OptionBit.SACK_PERMITTED;
     if (scaled) {
@@ -201,7 +212,6 @@ function cookieSend(service: u32, now: u64): void {
   }
   const mss = announcedMss(service, tuple.family);
   const len = optionsWriteSyn(OPTION_BYTES, present, mss, shift, tsVal, seg.tsVal);
-  const flags = TcpFlag.SYN | TcpFlag.ACK;
   replySegment(TUPLE, cookie, seg.seq + 1, flags, windowInitial(), OPTION_BYTES, len);
   count(Counter.TCP_COOKIES_SENT);
 }
@@ -235,9 +245,11 @@ function cookieArrives(now: u64): i32 {
     tcb.tsRecent = seg.tsVal;
     tcb.tsRecentUs = now;
     if ((code & 1) != 0) tcb.flags |= Flag.SACK;
-    if (code >> 1 != COOKIE_NO_SCALE) {
+    if ((code & COOKIE_ECN) != 0) tcb.flags |= Flag.ECN;
+    const shift = (code >> 1) & 15;
+    if (shift != COOKIE_NO_SCALE) {
       tcb.flags |= Flag.WINDOW_SCALE;
-      tcb.sndWndShift = <u8>(code >> 1);
+      tcb.sndWndShift = <u8>shift;
       tcb.rcvWndShift = <u8>windowShiftFor(configRcvBufMax());
     }
   }

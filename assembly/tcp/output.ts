@@ -4,7 +4,7 @@
  * RFC 6675 NextSeg order, RFC 7323 (timestamps on every segment once negotiated).
  */
 import { Counter, count, countMany } from "../counters";
-import { Descriptor } from "../layout";
+import { Descriptor, GsoType } from "../layout";
 import { State } from "../report";
 import { ipHeaderLenOf, ipWrite } from "../wire/ip";
 import { OptionBit, optionsWrite, optionsWriteSyn } from "../wire/options";
@@ -13,7 +13,8 @@ import { TCP_HEADER_LEN, TcpFlag, tcpSetOptionsLen, tcpWrite } from "../wire/tcp
 import { queueRead } from "./buffer";
 import { congestionIdle } from "./congestion";
 import { tupleOf } from "./demux";
-import { episodeResent } from "./episode";
+import { Ecn, ecnFlags, ecnSynFlags } from "./ecn";
+import { Phase, episodeResent } from "./episode";
 import { flightPipe, flightResent, flightSent, flightSplit } from "./flight";
 import { outAdd, outFirst, outRemove } from "./list";
 import { Mark, nodeAt } from "./node";
@@ -85,8 +86,9 @@ function outputTurn(ptr: usize, now: u64): bool {
 /** SYN or SYN-ACK. False when the batch is full. */
 function synSend(ptr: usize, now: u64): bool {
   const tcb = changetype<Tcb>(ptr);
+  if (transmitNext() == 0) return false;
   const flags = tcb.state == State.SYN_SENT ? TcpFlag.SYN : TcpFlag.SYN | TcpFlag.ACK;
-  if (!segmentSend(ptr, tcb.iss, 0, flags, now)) return false;
+  if (!segmentSend(ptr, tcb.iss, 0, flags | ecnSynFlags(tcb), now)) return false;
   tcb.flags &= ~(<u32>Flag.SYN_DUE);
   tcb.sndLastUs = now;
   if (timerGet(ptr, Timer.RTO) == 0) {
@@ -274,7 +276,7 @@ function sendNew(ptr: usize, len: u32, now: u64): bool {
     tcb.flightMax = pipe;
     tcb.flightMaxSeq = end;
   }
-  if (tcb.phase == 1) tcb.prrOut += end - start;
+  if (tcb.phase != Phase.OPEN) tcb.prrOut += end - start;
   if (tcb.rcvDataUs != 0 && <u32>now - tcb.rcvDataUs < ANSWER_US) tcb.pingpong = 1;
   tcb.sndLastUs = now;
   afterSending(ptr, now);
@@ -324,7 +326,10 @@ export function segmentSend(ptr: usize, segSeq: u32, len: u32, flags: u32, now: 
   const acks = (flags & TcpFlag.ACK) != 0;
   const window = windowAdvertise(ptr, syn);
   if (windowStarved(ptr)) memoryAwait(ptr, now);
-  tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, flags, window);
+  const ecn = (tcb.flags & Flag.ECN) != 0 && !syn;
+  const fresh = ecn && len != 0 && segSeq == tcb.sndNxt;
+  const bits = ecn ? flags | ecnFlags(tcb, fresh) : flags;
+  tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, bits, window);
   const optionsLen = syn ? synOptions(ptr, tcpPtr, now) : dataOptions(ptr, tcpPtr, now);
   if (optionsLen != 0) tcpSetOptionsLen(tcpPtr, optionsLen);
   if (!syn) urgentMark(tcb, tcpPtr, segSeq);
@@ -334,11 +339,19 @@ export function segmentSend(ptr: usize, segSeq: u32, len: u32, flags: u32, now: 
     assert(copied == len);
   }
   const tcpLen = headerLen + len;
-  ipWrite(ipPtr, TUPLE, tcpLen, <u32>tcb.ttl, (<u32>tcb.dscp) << 2, identification(tcb));
+  const trafficClass = ((<u32>tcb.dscp) << 2) | (fresh ? <u32>Ecn.ECT0 : 0);
+  ipWrite(ipPtr, TUPLE, tcpLen, <u32>tcb.ttl, trafficClass, identification(tcb));
   transmitTake(family, tcpLen, headerLen, mss < len ? mss : 0, tcb.handle);
+  if ((bits & TcpFlag.CWR) != 0 && !syn) cwrOnce(descPtr);
   tcb.segmentsSent += 1;
   if (acks) ackSent(ptr);
   return true;
+}
+
+/** Whoever cuts a super-segment must say CWR with its first piece only. */
+function cwrOnce(descPtr: usize): void {
+  const desc = changetype<Descriptor>(descPtr);
+  if (desc.gsoType != <u16>GsoType.NONE) desc.gsoType = <u16>((<u32>desc.gsoType) | GsoType.ECN);
 }
 
 /** IPv4 identification, or IPv6 flow label: constant for a connection (RFC 6437). */

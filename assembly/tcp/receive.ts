@@ -9,6 +9,7 @@ import { EventType, State } from "../report";
 import { TcpFlag } from "../wire/tcp";
 import { seqGe, seqGt, seqLe, seqLt, seqMax, seqMin } from "../wire/seq";
 import { queueTrim, queueWrite } from "./buffer";
+import { ecnTextArrives } from "./ecn";
 import { eventAdd, outAdd } from "./list";
 import {
   rangeAdd,
@@ -63,6 +64,7 @@ export function textArrives(ptr: usize, now: u64): bool {
   const seg = segment();
   const fin = (seg.flags & TcpFlag.FIN) != 0;
   if (seg.dataLen == 0 && !fin) return false;
+  if ((tcb.flags & Flag.ECN) != 0 && seg.dataLen != 0) ecnTextArrives(ptr);
   let start = seg.seq;
   let end = seg.seq + seg.dataLen;
   let dataPtr = seg.dataPtr;

@@ -3,7 +3,8 @@
  * what an episode does to cwnd (episode.ts). RFC 8985 (section numbers below), 6298 5.4-5.7, 6582 (peers without SACK).
  *
  *   OPEN --loss--> RECOVERY --SND.UNA >= recoverSeq--> OPEN
- *   OPEN, RECOVERY --RTO--> LOSS --SND.UNA >= recoverSeq--> OPEN
+ *   OPEN --echo of a mark--> CWR --SND.UNA >= recoverSeq--> OPEN    CWR --loss--> RECOVERY
+ *   OPEN, CWR, RECOVERY --RTO--> LOSS --SND.UNA >= recoverSeq--> OPEN
  */
 import { seqGe, seqGt, seqLt } from "../wire/seq";
 import { OptionBit } from "../wire/options";
@@ -23,11 +24,15 @@ import {
   flightSampled,
   flightSplit,
 } from "./flight";
+import { ecnEchoed, ecnNews } from "./ecn";
 import {
   Phase,
   episodeEnter,
   episodeLeave,
+  episodeMarked,
+  episodeOver,
   episodePace,
+  episodeQuiet,
   episodeRemember,
   episodeUndoByTimestamp,
 } from "./episode";
@@ -65,13 +70,17 @@ export function recoveryAck(
   rackUpdate(ptr, now);
   if (dsack) rackDsack(tcb);
   tailProbeAcked(ptr, advanced, dsack);
+  const echoed = ecnEchoed(tcb);
+  if (echoed) tcb.undoCwnd = 0; // the network did ask for less (RFC 4015 section 3)
   if (advanced) episodeUndoByTimestamp(ptr);
-  const recovering = tcb.phase == Phase.RECOVERY;
-  if (tcb.phase != Phase.OPEN && seqGe(tcb.sndUna, tcb.recoverSeq)) episodeLeave(tcb);
+  const recovering = tcb.phase == Phase.RECOVERY || tcb.phase == Phase.CWR;
+  if (tcb.phase != Phase.OPEN && episodeOver(tcb)) episodeLeave(tcb);
   const lostBefore = tcb.lostBytes;
   rackDetect(ptr, now);
-  if (tcb.lostBytes != 0 && tcb.phase == Phase.OPEN) episodeEnter(ptr);
-  if (tcb.phase == Phase.RECOVERY) {
+  if (tcb.lostBytes != 0 && episodeQuiet(tcb)) episodeEnter(ptr);
+  else if (echoed && tcb.phase == Phase.OPEN && ecnNews(tcb)) episodeMarked(ptr);
+  if (echoed) tcb.undoCwnd = 0;
+  if (tcb.phase == Phase.RECOVERY || tcb.phase == Phase.CWR) {
     episodePace(ptr, advanced && tcb.lostBytes <= lostBefore);
   } else if (!recovering && (advanced || (tcb.flags & Flag.REORDERED) != 0)) {
     // Neither the ACK that ends a recovery nor a duplicate one grows cwnd (RFC 5681 3.1, 3.2; 3042).
@@ -86,7 +95,7 @@ export function recoveryProbe(ptr: usize, now: u64): void {
   if (tcb.sackedBytes != 0 && timerGet(ptr, Timer.RACK) != 0) return;
   if (
     tcb.flightHead == 0 ||
-    tcb.phase != Phase.OPEN ||
+    !episodeQuiet(tcb) ||
     tcb.sackedBytes != 0 ||
     (tcb.flags & (Flag.TLP_OUT | Flag.SACK)) != Flag.SACK
   ) {
@@ -110,12 +119,12 @@ export function recoveryTimer(ptr: usize, now: u64): void {
   if (tcb.sackedBytes != 0) {
     rackDetect(ptr, now);
     if (tcb.lostBytes == 0) return;
-    if (tcb.phase == Phase.OPEN) episodeEnter(ptr);
+    if (episodeQuiet(tcb)) episodeEnter(ptr);
     if (tcb.phase == Phase.RECOVERY) {
       tcb.cwnd = max<u32>(tcb.cwnd, flightPipe(ptr) + <u32>tcb.sndMss);
     }
   } else {
-    if (tcb.phase != Phase.OPEN || (tcb.flags & Flag.TLP_OUT) != 0) return;
+    if (!episodeQuiet(tcb) || (tcb.flags & Flag.TLP_OUT) != 0) return;
     tcb.flags |= Flag.TLP_DUE;
     timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));
   }
@@ -128,7 +137,7 @@ export function recoveryTimer(ptr: usize, now: u64): void {
  */
 export function recoveryLimited(ptr: usize): u32 {
   const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & Flag.SACK) != 0 || tcb.phase != Phase.OPEN) return 0;
+  if ((tcb.flags & Flag.SACK) != 0 || !episodeQuiet(tcb)) return 0;
   return min<u32>(<u32>tcb.dupAcks, DUP_THRESHOLD - 1) * <u32>tcb.sndMss;
 }
 
@@ -140,13 +149,13 @@ export function recoveryDuplicate(ptr: usize): void {
   if (tcb.phase == Phase.RECOVERY) {
     tcb.cwnd += <u32>tcb.sndMss; // one segment has left the network
     outAdd(ptr);
-  } else if (tcb.phase == Phase.OPEN && <u32>tcb.dupAcks == DUP_THRESHOLD) {
+  } else if (episodeQuiet(tcb) && <u32>tcb.dupAcks == DUP_THRESHOLD) {
     loseHead(ptr);
     episodeEnter(ptr);
     tcb.cwnd = tcb.ssthresh + DUP_THRESHOLD * <u32>tcb.sndMss;
     tcb.flags |= Flag.FORCE_ONE;
     outAdd(ptr);
-  } else if (tcb.phase == Phase.OPEN) {
+  } else if (episodeQuiet(tcb)) {
     outAdd(ptr);
   }
 }
@@ -228,7 +237,7 @@ function rackDsack(tcb: Tcb): void {
 /** 8985 6.2 step 4: RACK_update_reo_wnd. */
 function reorderWindowUs(tcb: Tcb): u32 {
   if ((tcb.flags & Flag.REORDERED) == 0) {
-    if (tcb.phase != Phase.OPEN) return 0;
+    if (!episodeQuiet(tcb)) return 0;
     if (DUP_THRESHOLD * <u32>tcb.sndMss <= tcb.sackedBytes) return 0;
   }
   const mult = <u64>max<u32>(<u32>tcb.rackReoMult, 1);

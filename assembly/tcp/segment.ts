@@ -5,7 +5,14 @@
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
 import { Descriptor, PacketFlag } from "../layout";
-import { ipCheck, ipCheckedHeaderLen, ipCheckedProtocol, ipTotalLen, Protocol } from "../wire/ip";
+import {
+  ipCheck,
+  ipCheckedHeaderLen,
+  ipCheckedProtocol,
+  ipTotalLen,
+  ipTrafficClass,
+  Protocol,
+} from "../wire/ip";
 import { Options, OPTIONS, OptionBit, optionsParse } from "../wire/options";
 import {
   TcpFlag,
@@ -37,6 +44,8 @@ export class Segment {
   pieceLen: u32;
   /** OptionBit bits; the values lie in OPTIONS. */
   present: u32;
+  /** Ecn: the two low bits of the IP header's traffic class. */
+  ecn: u32;
   tsVal: u32;
   tsEcr: u32;
   /** PacketFlag.SYN_HINT: the old SND.NXT and the old last TSval; valid with hinted != 0. */
@@ -88,6 +97,7 @@ export function segmentRead(descPtr: usize): i32 {
   seg.pieceLen = gsoSize != 0 && gsoSize < seg.dataLen ? gsoSize : seg.dataLen;
   const options = changetype<Options>(OPTIONS);
   seg.present = optionsParse(tcpPtr, <u32>headerLen, (seg.flags & TcpFlag.SYN) != 0);
+  seg.ecn = ipTrafficClass(ipPtr) & 3;
   seg.tsVal = options.tsVal;
   seg.tsEcr = options.tsEcr;
   seg.hinted = flags & PacketFlag.SYN_HINT;

@@ -9,7 +9,8 @@ import { Tuple, reserve } from "../layout";
 /**
  *    0 address0 u64  8 address1 u64   network byte order; IPv4 in the first four bytes
  *   16 port u32   20 family u32       0: nobody listens
- *   24 mss u32                        announced at most; 0: by the link's MTU
+ *   24 mss u16                        announced at most; 0: by the link's MTU
+ *   26 ecn u16                        1: agrees to ECN where the client asks for it
  *   28 next u32                       1 + index of the next listener of the same bucket, 0: last
  */
 @unmanaged
@@ -18,7 +19,8 @@ export class Listener {
   address1: u64;
   port: u32;
   family: u32;
-  mss: u32;
+  mss: u16;
+  ecn: u16;
   next: u32;
 }
 export const LISTENER_SIZE: u32 = 32;
@@ -48,6 +50,7 @@ export function listenerOpen(
   addressPtr: usize,
   port: u32,
   mss: u32,
+  ecn: bool,
 ): void {
   const listener = listenerAt(index);
   assert(listener.family == 0);
@@ -55,7 +58,8 @@ export function listenerOpen(
   listener.address1 = family == 4 ? 0 : load<u64>(addressPtr, 8);
   listener.port = port;
   listener.family = family;
-  listener.mss = mss;
+  listener.mss = <u16>mss;
+  listener.ecn = ecn ? 1 : 0;
   const bucket = bucketOf(family, listener.address0, listener.address1, port);
   listener.next = load<u32>(bucket);
   store<u32>(bucket, index + 1);

@@ -248,6 +248,11 @@ export function socketOption(ptr: usize, option: u32, value: f64, now: u64): i32
       return Err.OK;
     case Option.URGENT:
       return urgentSend(ptr);
+    case Option.ECN:
+      if (tcb.state != State.SYN_SENT || tcb.segmentsSent != 0) return Err.TCP_STATE;
+      if (small == 0) tcb.flags &= ~(<u32>Flag.ECN);
+      else tcb.flags |= Flag.ECN;
+      return Err.OK;
   }
   return Err.ARGUMENT;
 }

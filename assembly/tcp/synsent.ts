@@ -13,6 +13,7 @@ import {
   connectionHalfOpen,
   connectionSynReceived,
 } from "./connection";
+import { ecnAnswered } from "./ecn";
 import { outAdd } from "./list";
 import { synOptionsTake } from "./listen";
 import { ackNow } from "./receive";
@@ -42,6 +43,7 @@ export function synSentArrives(ptr: usize, now: u64): i32 {
   if ((seg.flags & TcpFlag.SYN) == 0) return Verdict.DROPPED;
   connectionSynReceived(ptr, seg.seq);
   synOptionsTake(ptr, now);
+  ecnAnswered(ptr);
   if (!hasAck) {
     connectionHalfOpen(ptr);
     timerClear(ptr, Timer.RTO);

@@ -229,7 +229,7 @@ export class Tcb {
   flightMax: u32;
   /** Congestion (congestion.ts): NEWRENO or CUBIC. */
   congestion: u8;
-  /** Phase (recovery.ts): OPEN, RECOVERY, LOSS. */
+  /** Phase (episode.ts): OPEN, RECOVERY, LOSS, CWR. */
   phase: u8;
   congestionPad: u16;
   /** PRR (RFC 9937), bytes. */
@@ -367,6 +367,10 @@ export enum Flag {
   HYSTART_CSS = 1 << 12,
   /** RACK.reordering_seen. */
   REORDERED = 1 << 13,
+  /** A mark arrived, and the peer has not said CWR yet: ECE is due (ecn.ts). */
+  ECN_ECHO = 1 << 14,
+  /** cwnd was reduced: CWR is due with the next new data. */
+  ECN_CWR = 1 << 15,
 
   /** Being migrated: emits nothing, runs no timer. */
   FROZEN = 1 << 16,
@@ -401,7 +405,7 @@ export enum Flag {
   /** reserve() gave a span away that was not committed yet: its chunk stays. */
   RESERVED = 1 << 31,
 }
-export const MIGRATED_FLAGS: u32 = 0x3fff;
+export const MIGRATED_FLAGS: u32 = 0xffff;
 
 /** Index of a deadline in the block. 0 means "not set". */
 export enum Timer {

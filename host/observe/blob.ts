@@ -8,7 +8,7 @@ import { jsonLine } from "./json.ts";
 
 const FIXED_LEN = 352;
 const MAPPING_LEN = 96;
-const VERSION = 1;
+const VERSION_MAX = 2;
 const STATES: Readonly<Record<number, string>> = {
   4: "ESTABLISHED",
   5: "FIN-WAIT-1",
@@ -31,8 +31,11 @@ const FLAGS = [
   "URGENT_OUT",
   "HYSTART_CSS",
   "REORDERED",
+  "ECN_ECHO",
+  "ECN_CWR",
+  "ECN_REDUCED",
 ];
-const CONGESTION: Readonly<Record<number, string>> = { 0: "NewReno", 1: "CUBIC" };
+const CONGESTION: Readonly<Record<number, string>> = { 0: "CUBIC", 1: "NewReno" };
 
 /** Names and widths of the plain fields of each section, in the order of docs/blob.md: [name, offset, bytes]. */
 type Field = readonly [name: string, offset: number, bytes: 1 | 2 | 4 | 8];
@@ -116,7 +119,9 @@ export function readBlob(bytes: Uint8Array): BlobReport | { readonly fault: stri
   const magic = String.fromCharCode(...bytes.subarray(0, 4));
   if (magic !== "BATN") return { fault: "expected the magic number BATN at the start" };
   const version = view.getUint16(4, true);
-  if (version !== VERSION) return { fault: `expected format version ${VERSION}, got ${version}` };
+  if (version < 1 || version > VERSION_MAX) {
+    return { fault: `expected format version 1 to ${VERSION_MAX}, got ${version}` };
+  }
   const [unread, unacknowledged, unsent, count, outLen, application] = [36, 40, 44, 48, 52, 56].map(
     u32,
   );

@@ -10,6 +10,7 @@ import * as assert from "uvu/assert";
 import { blobJson, formatBlob, readBlob } from "../../host/observe/blob.ts";
 import type { BlobReport } from "../../host/observe/blob.ts";
 import { ROOT, read } from "../house/source.ts";
+import { counter } from "../support/batch.ts";
 import { BUILDS, openCore } from "../support/core.ts";
 import { End, Pair, pattern } from "../tcp/pair.ts";
 import { compile, freeze, infuse, setMapping } from "./mover.ts";
@@ -19,30 +20,43 @@ const golden = suite("golden blob");
 const FAMILIES = [4, 6] as const;
 const NOW_US = 50_000_000;
 
-function path(family: 4 | 6): string {
-  return join(ROOT, "test", "fixtures", `blob-v1-ipv${family}.bin`);
+const VERSIONS = [1, 2] as const;
+type Version = (typeof VERSIONS)[number];
+
+function path(family: 4 | 6, version: Version): string {
+  return join(ROOT, "test", "fixtures", `blob-v${version}-ipv${family}.bin`);
 }
 
-/** A connection with something in every queue, half closed by the client. */
-function make(family: 4 | 6): Uint8Array {
-  const pair = new Pair({ family, a: { startUs: 2_000_000 } });
-  const { a, b } = pair.open();
+/** A connection with something in every queue; of version 2: marks of congestion to be told of both ways. */
+function make(family: 4 | 6, version: Version): Uint8Array {
+  const pair = new Pair({ family, a: { startUs: 2_000_000 }, b: { ecn: true } });
+  const { a, b } = pair.open(version === 2);
   let count = 0;
   pair.wire.pass = (packet, from) => from === "b" || packet.payload.length === 0 || ++count !== 2;
   pair.a.write(a, pattern(4_000), pair.now);
   pair.b.write(b, pattern(16_000), pair.now);
-  pair.run(1_500);
   pair.b.option(b, "KEEPALIVE_US", 30_000_000);
-  freeze(pair.b.core, b);
+  if (version === 1) {
+    pair.run(1_500);
+    freeze(pair.b.core, b);
+  } else {
+    pair.wire.mark = () => true;
+    let isFrozen = false;
+    pair.onStep = () => {
+      if (isFrozen || counter(pair.b.core, "TCP_ECN_REDUCED") === 0) return;
+      freeze(pair.b.core, b); // before CWR could leave
+      isFrozen = true;
+    };
+    pair.runUntil(() => isFrozen, 1);
+  }
   setMapping(pair.b.core, 3, Uint8Array.of(1, 2, 3));
   return compile(pair.b.core, b, pair.now + pair.b.startUs);
 }
 
-function load(family: 4 | 6): Uint8Array {
-  if (!existsSync(path(family)) && process.env["UPDATE_GOLDEN"]) {
-    writeFileSync(path(family), make(family));
-  }
-  return new Uint8Array(readFileSync(path(family)));
+function load(family: 4 | 6, version: Version = 1): Uint8Array {
+  const file = path(family, version);
+  if (!existsSync(file) && process.env["UPDATE_GOLDEN"]) writeFileSync(file, make(family, version));
+  return new Uint8Array(readFileSync(file));
 }
 
 function report(blob: Uint8Array): BlobReport {
@@ -53,14 +67,18 @@ function report(blob: Uint8Array): BlobReport {
 
 for (const family of FAMILIES) {
   for (const build of BUILDS) {
-    golden(`of version 1 is taken, and compiles to the same bytes (IPv${family}, ${build})`, () => {
-      const blob = load(family);
-      const end = new End(build, "b", { family, startUs: NOW_US });
-      const handle = infuse(end.core, blob, NOW_US);
-      assert.ok(handle > 0, `infuse returned ${handle}`);
-      freeze(end.core, handle);
-      assert.equal(compile(end.core, handle, NOW_US), blob);
-    });
+    for (const version of VERSIONS) {
+      const name = `of version ${version} is taken, and compiles to the same bytes`;
+      golden(`${name} (IPv${family}, ${build})`, () => {
+        const blob = load(family, version);
+        assert.is(blob[4], version);
+        const end = new End(build, "b", { family, startUs: NOW_US });
+        const handle = infuse(end.core, blob, NOW_US);
+        assert.ok(handle > 0, `infuse returned ${handle}`);
+        freeze(end.core, handle);
+        assert.equal(compile(end.core, handle, NOW_US), blob);
+      });
+    }
   }
 
   golden(`is read by what docs/blob.md says alone (IPv${family})`, () => {
@@ -89,6 +107,15 @@ for (const family of FAMILIES) {
     assert.is(mapping["tunnel4"], "10.9.0.1");
     assert.is(mapping["forwarder"], "0102030405060708");
     assert.is(ip.ttl, 64);
+  });
+
+  golden(`of version 2 shows the marks of congestion (IPv${family})`, () => {
+    const { flags, sums } = report(load(family, 2));
+    assert.is(sums, "ok");
+    for (const flag of ["ECN", "ECN_ECHO", "ECN_CWR", "ECN_REDUCED"]) {
+      assert.ok(flags.includes(flag), `${flag} in ${flags.join()}`);
+    }
+    for (const flag of report(load(family, 1)).flags) assert.not.match(flag, /ECN/);
   });
 
   golden(`reader and core agree on every field (IPv${family})`, () => {

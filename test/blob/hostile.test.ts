@@ -41,6 +41,17 @@ function reseal(core: TestCore, blob: Uint8Array, length = blob.length): void {
   if (blob.length >= 352 + 96 && blob.length % 8 === 0) core.f.blobSeal!(core.f.blobPtr!(), length);
 }
 
+/** The sum of docs/blob.md over the fixed part, its own field as 0. */
+function headerSum(blob: Uint8Array): bigint {
+  const view = new DataView(blob.buffer);
+  let sum = 0xcbf29ce484222325n;
+  for (let at = 0; at < 352; at += 8) {
+    const word = at === 16 ? 0n : view.getBigUint64(at, true);
+    sum = ((sum ^ word) * 0x100000001b3n) & 0xffff_ffff_ffff_ffffn;
+  }
+  return sum;
+}
+
 function use(end: End): { chunks: number; connections: number } {
   return { chunks: end.core.f.chunksUsed!(), connections: end.core.f.tcbCount!() };
 }
@@ -176,13 +187,48 @@ for (const build of BUILDS) {
   hostile(`refuses another version, and a second copy of a connection (${build})`, () => {
     const end = new End(build, "b", {});
     const [sample = new Uint8Array(0)] = blobs;
-    const later = Uint8Array.from(sample);
-    later[4] = 2;
-    assert.is(infuse(end.core, later, end.startUs), end.core.constant("Err.BLOB_VERSION"));
+    const other = Uint8Array.from(sample);
+    for (const version of [0, end.core.constant("BLOB_VERSION") + 1]) {
+      other[4] = version;
+      assert.is(infuse(end.core, other, end.startUs), end.core.constant("Err.BLOB_VERSION"));
+    }
     const handle = infuse(end.core, sample, end.startUs);
     assert.ok(handle > 0);
     assert.is(infuse(end.core, sample, end.startUs), end.core.constant("Err.BLOB_DUPLICATE"));
     assert.is(end.state(handle), "ESTABLISHED");
+  });
+
+  hostile(`refuses flags of version 2 in version 1, and marks where ECN is off (${build})`, () => {
+    const end = new End(build, "b", {});
+    const [sample = new Uint8Array(0)] = blobs;
+    const broken = end.core.constant("Err.BLOB_INVARIANT");
+    for (const [flags, isTaken] of [
+      [0x08, true],
+      [0x2008, false],
+      [0x2000, false],
+      [0x4000, false],
+      [0x8000, false],
+      [0x1_0008, false],
+    ] as const) {
+      const blob = Uint8Array.from(sample);
+      const view = new DataView(blob.buffer);
+      view.setUint32(124, view.getUint32(124, true) | flags, true);
+      reseal(end.core, blob);
+      // Sealing writes the version that the flags need: only the first of these is 1 by right.
+      const sealed = end.core.read(end.core.f.blobPtr!(), blob.length);
+      if (flags === 0x2008) {
+        assert.is(sealed[4], 2);
+        sealed[4] = 1;
+        new DataView(sealed.buffer).setBigUint64(16, headerSum(sealed), true);
+      }
+      const handle = infuse(end.core, sealed, end.startUs);
+      if (!isTaken) assert.is(handle, broken, `flags ${flags.toString(16)}`);
+      else assert.ok(handle > 0);
+      if (handle > 0) {
+        freeze(end.core, handle);
+        end.core.f.discard!(handle);
+      }
+    }
   });
 
   hostile(`refuses what does not fit, and leaves the pools as they were (${build})`, () => {

@@ -13,7 +13,7 @@ import {
 } from "../support/batch.ts";
 import type { TestParameters } from "../support/batch.ts";
 import { type BuildName, type TestCore, openCore, u32 } from "../support/core.ts";
-import { type TcpPacket, describePacket, parseTcp } from "../support/packet.ts";
+import { type TcpPacket, describePacket, internetSum, parseTcp } from "../support/packet.ts";
 
 export interface Wire {
   /** One-way delay. */
@@ -26,6 +26,8 @@ export interface Wire {
   seed?: number;
   /** Called for every packet, in order: false drops it. */
   pass?: (packet: TcpPacket, from: "a" | "b", nth: number) => boolean;
+  /** A congested router: true marks a packet that says it is ECN-capable, as RFC 3168 wants it. */
+  mark?: (packet: TcpPacket, from: "a" | "b") => boolean;
 }
 
 export interface CoreEvent {
@@ -78,6 +80,8 @@ export interface EndOptions extends TestParameters {
   rcvBufferMax?: number;
   listen?: boolean;
   mss?: number;
+  /** Its service agrees to ECN. */
+  ecn?: boolean;
   startUs?: number;
 }
 
@@ -95,18 +99,19 @@ export class End {
     this.name = name;
     this.family = options.family ?? 4;
     this.startUs = options.startUs ?? 1_000_000;
-    const { listen, mss } = options;
+    const { listen, mss, ecn } = options;
     const parameters: Record<string, unknown> = { ...options };
-    for (const own of ["family", "listen", "mss", "startUs"]) delete parameters[own];
+    for (const own of ["family", "listen", "mss", "ecn", "startUs"]) delete parameters[own];
     const err = initCore(this.core, parameters, this.startUs);
     if (err !== 0) throw new Error(`init returned ${err}`);
     const port = name === "a" ? PORT_A : PORT_B;
-    this.addService(port, listen ?? name === "b", mss ?? 0);
+    this.addService(port, listen ?? name === "b", mss ?? 0, ecn ?? false);
   }
 
-  addService(port: number, listen: boolean, mss = 0): number {
+  addService(port: number, listen: boolean, mss = 0, ecn = false): number {
+    const flags = (listen ? 1 : 0) | (ecn ? 2 : 0);
     return withAddress(this.core, ADDRESS[this.family][this.name], (family, ptr) =>
-      this.core.f.serviceAdd!(family, ptr, port, mss, listen ? 1 : 0),
+      this.core.f.serviceAdd!(family, ptr, port, mss, flags),
     );
   }
 
@@ -263,9 +268,10 @@ export class Pair {
   }
 
   /** Opens a connection from a to b and runs until both know; returns both handles. */
-  open(): { a: number; b: number } {
+  open(ecn = false): { a: number; b: number } {
     const a = this.a.connect(this.now);
     if (a <= 0) throw new Error(`connect returned ${a}`);
+    if (ecn) this.a.option(a, "ECN", 1);
     const before = this.b.handles("ACCEPTED").length;
     this.runUntil(
       () => this.b.handles("ACCEPTED").length > before && this.a.state(a) !== "SYN_SENT",
@@ -311,6 +317,9 @@ export class Pair {
     const dropped = lost || (pass !== undefined && !pass(parsed, from.name, nth));
     if (this.keepTrace) this.trace.push({ at: this.now, from: from.name, packet: parsed, dropped });
     if (dropped) return;
+    if ((parsed.trafficClass & 3) % 3 !== 0 && this.wire.mark?.(parsed, from.name)) {
+      markCongestion(packet.bytes);
+    }
     const to = from === this.a ? this.b : this.a;
     const copies = this.#random.fraction() < duplicate ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
@@ -386,6 +395,16 @@ export class Pair {
 }
 
 export { describePacket };
+
+/** CE in the IP header; the header checksum of IPv4 with it. */
+function markCongestion(bytes: Uint8Array): void {
+  const isV4 = bytes[0]! >> 4 === 4;
+  bytes[1] = bytes[1]! | (isV4 ? 3 : 0x30);
+  if (!isV4) return;
+  bytes.fill(0, 10, 12);
+  const sum = ~internetSum(bytes.subarray(0, 20)) & 0xffff;
+  bytes.set([sum >> 8, sum & 255], 10);
+}
 
 /** Bytes whose value tells their position: a shift or a gap cannot go unseen. */
 export function pattern(length: number, start = 0): Uint8Array {

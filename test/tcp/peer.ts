@@ -2,7 +2,7 @@
  * One core against a peer of the test's own making: every segment the core gets is built field by field, every
  * segment it sends is looked at. The clock stands still unless the test turns it.
  */
-import { drain, feed } from "../support/batch.ts";
+import { type RxPacket, drain, feed } from "../support/batch.ts";
 import type { BuildName } from "../support/core.ts";
 import type { Address, IpFields, TcpFields, TcpPacket } from "../support/packet.ts";
 import { ACK, SYN, buildIcmp, buildTcp, option, parseTcp } from "../support/packet.ts";
@@ -59,7 +59,7 @@ export class Peer {
     return this.raw(...segments.map((fields) => this.build(fields)));
   }
 
-  raw(...packets: Uint8Array[]): TcpPacket[] {
+  raw(...packets: RxPacket[]): TcpPacket[] {
     feed(this.end.core, packets, this.clock);
     this.end.pollEvents();
     return this.poll();
