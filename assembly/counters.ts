@@ -56,6 +56,12 @@ export enum Counter {
   /** Congestion marks received on data (RFC 3168 CE); reductions because the peer echoed one. */
   TCP_ECN_MARKED = 34,
   TCP_ECN_REDUCED = 35,
+  /** Soft errors: ICMP errors that were believed, and R1; the connections went on. */
+  TCP_TROUBLES = 36,
+  /** Paths taken for black holes: large segments vanished, smaller ones are sent. */
+  TCP_BLACK_HOLES = 37,
+  /** RSTs for unknown connections that the limit of a second withheld. */
+  TCP_REFUSALS_WITHHELD = 38,
 
   /** Packets given to handlePackets, and their bytes. */
   PACKETS_IN = 64,

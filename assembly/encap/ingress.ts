@@ -315,7 +315,7 @@ function local(descriptorPtr: usize, headerLen: u32, nowUs: f64): void {
   if (mode == Mode.HOST_UNKNOWN) return count(Counter.UNKNOWN_HOST);
   descriptor.verdict = <u16>Verdict.DROPPED;
   count(Counter.UNKNOWN_REFUSED);
-  stackRefuse(descriptorPtr, nowUs);
+  stackRefuse(descriptorPtr, false, nowUs);
 }
 
 /** Packets on a tombstone: PROTOCOL.md section 6. */
@@ -324,5 +324,5 @@ function tomb(descriptorPtr: usize, tcp: usize, nowUs: f64): void {
   if ((flags & TcpFlag.RST) != 0) return count(Counter.TOMB_RST);
   if ((flags & TcpFlag.SYN) != 0) return count(Counter.TOMB_SYN);
   count(Counter.TOMB_REFUSED);
-  stackRefuse(descriptorPtr, nowUs);
+  stackRefuse(descriptorPtr, true, nowUs);
 }

@@ -10,9 +10,9 @@ export function stackInput(descriptorPtr: usize, nowUs: f64): u32 {
   return <u32>tcpInput(descriptorPtr, nowUs);
 }
 
-/** Queues the RST of RFC 9293 3.10.7.1, rate limited by the stack. */
-export function stackRefuse(descriptorPtr: usize, nowUs: f64): void {
-  tcpRefuse(descriptorPtr, nowUs);
+/** Queues the RST of RFC 9293 3.10.7.1; without the stack's limit of a second where the connection was `known`. */
+export function stackRefuse(descriptorPtr: usize, known: bool, nowUs: f64): void {
+  tcpRefuse(descriptorPtr, known, nowUs);
 }
 
 /** An ICMP error about a connection of the stack; icmpCheck left it in ICMP_ERROR. True: it had one. */

@@ -31,7 +31,7 @@ export function synSentArrives(ptr: usize, now: u64): i32 {
   // First, check the ACK bit.
   if (hasAck && (seqLe(seg.ack, tcb.iss) || seqGt(seg.ack, tcb.sndNxt))) {
     count(Counter.TCP_BAD_ACK);
-    if ((seg.flags & TcpFlag.RST) == 0) refuse();
+    if ((seg.flags & TcpFlag.RST) == 0) refuse(now);
     return Verdict.DROPPED;
   }
   // Second, the RST bit: believed only with an acceptable ACK (RFC 5961 3.2 does not loosen this).

@@ -16,7 +16,7 @@ import { listReset } from "./list";
 import { nodeReserve } from "./node";
 import { outputPoll } from "./output";
 import { rangeReset } from "./reassembly";
-import { refuse } from "./refuse";
+import { refuse, refuseAlways, refuseReset } from "./refuse";
 import { secretInit } from "./secret";
 import { segmentRead } from "./segment";
 import { serviceReserve } from "./service";
@@ -50,6 +50,7 @@ export function tcpReserve(nowUs: f64): void {
   wheelReserve(<u64>nowUs);
   listReset();
   connectionReset();
+  refuseReset();
 }
 
 /** After layoutEnd: secrets and settings. */
@@ -84,10 +85,11 @@ export function tcpInput(descPtr: usize, nowUs: f64): i32 {
   return segmentArrives(descPtr, <u64>nowUs);
 }
 
-/** Answers a packet of no connection with a RST (RFC 9293 3.10.7.1). */
-export function tcpRefuse(descPtr: usize, nowUs: f64): void {
+/** Answers a packet of no connection with a RST (RFC 9293 3.10.7.1). `known`: it had one, and none is withheld. */
+export function tcpRefuse(descPtr: usize, known: bool, nowUs: f64): void {
   if (segmentRead(descPtr) < 0) return;
-  refuse();
+  if (known) refuseAlways();
+  else refuse(<u64>nowUs);
 }
 
 /** True when the 4-tuple is a connection of this stack, TIME-WAIT included. */
