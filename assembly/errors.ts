@@ -42,6 +42,8 @@ export enum Err {
   REFUSED = -22,
   /** The connection was aborted locally. */
   ABORTED = -23,
+  /** As TIMEOUT, after a router had said that the peer cannot be reached (a soft error until then). */
+  UNREACHABLE = -24,
   /** A blob does not begin with the magic number, or its lengths do not add up. */
   BLOB_MALFORMED = -30,
   /** A blob's format version is not supported. */

@@ -7,7 +7,7 @@ import { EventType, State } from "../report";
 import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "../wire/options";
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
 import { queueClear, queueDiscard } from "./buffer";
-import { episodeDuplicateBytes } from "./episode";
+import { episodeDuplicate } from "./episode";
 import { flightAcked, flightBegin, flightPipe, flightSacked, flightSackedNow } from "./flight";
 import { eventAdd, outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
@@ -106,6 +106,7 @@ function advance(ptr: usize, ack: u32, now: u64): void {
   tcb.rtoCount = 0;
   tcb.persistCount = 0;
   tcb.troubleUs = 0;
+  tcb.softError = 0; // data got through: whatever it was is over
   if ((tcb.flags & Flag.URGENT_OUT) != 0) urgentAcked(tcb);
   const head = seqMin(ack, tcb.sndEnd);
   const buffered = tcb.sndEnd - head;
@@ -135,7 +136,7 @@ function sackArrives(ptr: usize, una: u32): bool {
     if (index == 0 && isDuplicate(left, right, blocks)) {
       dsack = true;
       // Old news, or a lie, unless it lies within what was sent recently.
-      if (seqGe(left, una - tcb.sndWndMax)) episodeDuplicateBytes(ptr, right - left);
+      if (seqGe(left, una - tcb.sndWndMax)) episodeDuplicate(ptr, left, right);
       continue;
     }
     if (seqLe(left, tcb.sndUna) || seqGt(right, tcb.sndNxt)) continue;

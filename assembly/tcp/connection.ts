@@ -4,7 +4,7 @@
  */
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
-import { EventType, State } from "../report";
+import { EventType, SoftError, State } from "../report";
 import { ipHeaderLenOf } from "../wire/ip";
 import { OptionBit, optionsWrite } from "../wire/options";
 import { TcpFlag, TCP_HEADER_LEN } from "../wire/tcp";
@@ -134,7 +134,7 @@ export function connectionEnd(ptr: usize, err: i32, released: bool): void {
   tcb.state = <u8>(released ? State.CLOSED : State.TIME_WAIT);
   if (tcb.error == 0) tcb.error = err;
   if (err == Err.OK) count(Counter.TCP_CLOSED);
-  else if (err == Err.TIMEOUT) count(Counter.TCP_TIMED_OUT);
+  else if (err == Err.TIMEOUT || err == Err.UNREACHABLE) count(Counter.TCP_TIMED_OUT);
   else count(Counter.TCP_RESET);
   if ((tcb.flags & Flag.REPORTED) != 0) {
     let bits: u32 = 0;
@@ -150,8 +150,19 @@ export function connectionEnd(ptr: usize, err: i32, released: bool): void {
 export function connectionTrouble(ptr: usize, softError: u32): void {
   const tcb = changetype<Tcb>(ptr);
   tcb.softError = softError;
+  count(Counter.TCP_TROUBLES);
   if ((tcb.flags & (Flag.REPORTED | Flag.LET_GO)) != Flag.REPORTED) return;
   eventAdd(ptr, 1 << EventType.TROUBLE);
+}
+
+/** Patience is over. A router that said why speaks for the network, and its word is the cause, as in Linux. */
+export function connectionTimedOut(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  const told = tcb.softError >> 8 == <u32>SoftError.UNREACHABLE;
+  const err = told ? Err.UNREACHABLE : Err.TIMEOUT;
+  const handshake = tcb.state == State.SYN_SENT || tcb.state == State.SYN_RECEIVED;
+  if (handshake) connectionEnd(ptr, err, true);
+  else connectionAbort(ptr, err, now);
 }
 
 /** Leaves the tables, timers and lists, and gives send memory back. */

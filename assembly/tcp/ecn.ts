@@ -50,7 +50,7 @@ export function ecnSynAgain(ptr: usize): void {
   seg.flags &= ~(<u32>(TcpFlag.ECE | TcpFlag.CWR));
 }
 
-/** Bits of a SYN or SYN-ACK about to be sent. A SYN that was lost goes without: 6.1.1.1, something may hate the bits. */
+/** Bits of a SYN or SYN-ACK about to be sent. After a lost one a SYN goes without: it may be why (6.1.1.1). */
 export function ecnSynFlags(tcb: Tcb): u32 {
   if ((tcb.flags & Flag.ECN) == 0) return 0;
   if (tcb.state != State.SYN_SENT) return TcpFlag.ECE;

@@ -3,7 +3,8 @@
  * must not know how a loss is noticed (recovery.ts). RFC 9937 (PRR), 3522 and 4015 (Eifel), 2883 (D-SACK).
  */
 import { Counter, count } from "../counters";
-import { seqGe, seqGt, seqLt } from "../wire/seq";
+import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
+import { connectionMss } from "./connection";
 import { congestionReduce } from "./congestion";
 import { flightDelivered, flightPipe, flightUnlose } from "./flight";
 import { segment, segmentHasTimestamps } from "./segment";
@@ -30,15 +31,17 @@ export function episodeResent(ptr: usize, bytes: u32, tsVal: u32): void {
   if (tcb.undoTsval == 0) tcb.undoTsval = tsVal == 0 ? 1 : tsVal;
 }
 
-/** A D-SACK says that `bytes` which were sent again had arrived before. */
-export function episodeDuplicateBytes(ptr: usize, bytes: u32): void {
+/** A D-SACK says that [left, right) had arrived before. Once all that was sent again did, none of it was needed. */
+export function episodeDuplicate(ptr: usize, left: u32, right: u32): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.undoCwnd == 0) return;
+  if (tcb.undoCwnd == 0 || tcb.undoBytes == 0) return; // the network's own duplicates say nothing
+  if (seqLe(right, tcb.undoSeq)) return; // of an earlier episode
+  const bytes = right - left;
   tcb.undoBytes = bytes < tcb.undoBytes ? tcb.undoBytes - bytes : 0;
   if (tcb.undoBytes == 0) undo(ptr);
 }
 
-/** Loss in OPEN or CWR: fast recovery begins. A window that a mark has reduced is not reduced again (RFC 3168 6.1.2). */
+/** Loss in OPEN or CWR: fast recovery begins. A window that a mark has reduced stays so (RFC 3168 6.1.2). */
 export function episodeEnter(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.phase == Phase.OPEN) {
@@ -87,6 +90,7 @@ export function episodeRemember(ptr: usize): void {
   tcb.undoSsthresh = tcb.ssthresh;
   tcb.undoBytes = 0;
   tcb.undoTsval = 0;
+  tcb.undoPmtu = 0;
 }
 
 /** CWR lasts until something beyond is acknowledged, for only then the peer may have heard of it (as Linux). */
@@ -112,7 +116,7 @@ export function episodeLeave(tcb: Tcb): void {
 /** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
 export function episodePace(ptr: usize, safe: bool): void {
   const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & Flag.SACK) == 0 && tcb.phase == Phase.RECOVERY) return; // recoveryDuplicate and recoveryPartial steer
+  if ((tcb.flags & Flag.SACK) == 0 && tcb.phase == Phase.RECOVERY) return; // recovery.ts steers
   const delivered = flightDelivered();
   const pipe = flightPipe(ptr);
   const mss = <u32>tcb.sndMss;
@@ -148,6 +152,11 @@ function undo(ptr: usize): void {
   tcb.undoCwnd = 0;
   tcb.undoTsval = 0;
   tcb.rtoCount = 0;
+  if (tcb.undoPmtu != 0) {
+    tcb.pmtu = tcb.undoPmtu;
+    connectionMss(ptr);
+    tcb.undoPmtu = 0;
+  }
   flightUnlose(ptr);
   tcb.flags &= ~(<u32>Flag.ECN_CWR); // nothing to tell of any more
   tcb.phase = <u8>Phase.OPEN;

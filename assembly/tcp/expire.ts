@@ -5,8 +5,9 @@
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
 import { EventType, SoftError, State } from "../report";
-import { connectionAbort, connectionEnd, connectionTrouble } from "./connection";
+import { connectionEnd, connectionTimedOut, connectionTrouble } from "./connection";
 import { eventAdd, outAdd } from "./list";
+import { pathSuspect } from "./pathmtu";
 import { ackNow } from "./receive";
 import { recoveryTimeout, recoveryTimer } from "./recovery";
 import { RTO_US_MAX, rtoBackedOff } from "./rtt";
@@ -101,15 +102,16 @@ function retransmissionTimeout(ptr: usize, now: u64): void {
   if (!handshake && tcb.flightHead == 0) return;
   if (tcb.troubleUs == 0) tcb.troubleUs = now;
   if (isHopeless(tcb, now)) {
-    tcb.error = Err.TIMEOUT;
-    if (handshake) connectionEnd(ptr, Err.TIMEOUT, true);
-    else connectionAbort(ptr, Err.TIMEOUT, now);
+    connectionTimedOut(ptr, now);
     return;
   }
   tcb.rtoCount = <u8>(<u32>tcb.rtoCount + 1);
   tcb.timeouts += 1;
   count(Counter.TCP_TIMEOUTS);
-  if (tcb.rtoCount == RETRIES_R1) connectionTrouble(ptr, SoftError.RETRIES << 8);
+  if (tcb.rtoCount == RETRIES_R1) {
+    connectionTrouble(ptr, tcb.softError != 0 ? tcb.softError : SoftError.RETRIES << 8);
+  }
+  if (!handshake && RETRIES_R1 <= <u32>tcb.rtoCount) pathSuspect(ptr);
   if (handshake) tcb.flags |= Flag.SYN_DUE;
   else recoveryTimeout(ptr);
   timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));
@@ -136,7 +138,7 @@ function persistTimeout(ptr: usize, now: u64): void {
   const unanswered = rtoBackedOff(ptr, <u32>tcb.persistCount) < silent;
   const overdue = tcb.userTimeoutUs != 0 && tcb.userTimeoutUs <= now - tcb.troubleUs;
   if (unanswered && (overdue || limit <= <u32>tcb.persistCount)) {
-    connectionAbort(ptr, Err.TIMEOUT, now);
+    connectionTimedOut(ptr, now);
     return;
   }
   if (<u32>tcb.persistCount < 255) tcb.persistCount = <u8>(<u32>tcb.persistCount + 1);
@@ -166,7 +168,7 @@ function keepAliveTimeout(ptr: usize, now: u64): void {
       ? patience <= idle && tcb.keepProbes != 0
       : tcb.keepProbesMax <= tcb.keepProbes;
   if (hopeless) {
-    connectionAbort(ptr, Err.TIMEOUT, now);
+    connectionTimedOut(ptr, now);
     return;
   }
   tcb.keepProbes = <u8>(<u32>tcb.keepProbes + 1);

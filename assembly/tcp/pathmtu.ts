@@ -1,13 +1,14 @@
 /**
- * ICMP errors about our own connections. Knows MTUs and sequence numbers; must not know routers. RFC 1191 and
- * 8201 (path MTU), RFC 5927 (an error is believed only when it quotes what is outstanding), RFC 9293
- * MUST-54 to 56 (soft errors never abort).
+ * ICMP errors about our own connections, and their absence. Knows MTUs and sequence numbers; must not know
+ * routers. RFC 1191 and 8201 (path MTU), RFC 4821 (where no error comes), RFC 5927 (an error is believed only
+ * when it quotes what is outstanding), RFC 9293 MUST-54 to 56 (soft errors never abort).
  */
 import { Counter, count } from "../counters";
+import { ipHeaderLenOf } from "../wire/ip";
+import { TCP_HEADER_LEN, tcpSeq } from "../wire/tcp";
 import { Err } from "../errors";
 import { State } from "../report";
 import { ICMP_ERROR, IcmpError, IcmpKind } from "../wire/icmp";
-import { tcpSeq } from "../wire/tcp";
 import { seqIn } from "../wire/seq";
 import { connectionEnd, connectionMss, connectionTrouble } from "./connection";
 import { demuxFind } from "./demux";
@@ -20,6 +21,8 @@ import { Flag, Tcb } from "./tcb";
 /** Smallest MTU believed: RFC 791's 68 would allow an attack (Linux: 552), IPv6's own minimum is 1280. */
 const MTU_MIN_V4: u32 = 552;
 const MTU_MIN_V6: u32 = 1280;
+/** Segments to fall back to when larger ones vanish without a word (Linux tcp_base_mss): RFC 4821 7.2. */
+const BASE_MSS: u32 = 1024;
 /** RFC 1191 section 7.1: what to assume when a router does not say. */
 const MTU_UNKNOWN: u32 = 576;
 
@@ -74,6 +77,27 @@ function shrink(ptr: usize, announced: u32): void {
   tcb.pmtu = <u16>mtu;
   connectionMss(ptr);
   if ((tcb.flags & Flag.FROZEN) == 0 && loseLarger(ptr)) resume(ptr);
+}
+
+/**
+ * So many timeouts in a row that a router may be dropping what is too large in silence, its ICMP errors
+ * filtered: RFC 4821 7.7 (full-stop timeout). From now on segments are smaller; the base first, then the
+ * smallest. Undone with the timeout when that was spurious (episode.ts).
+ */
+export function pathSuspect(ptr: usize): void {
+  const tcb = changetype<Tcb>(ptr);
+  const head = nodeAt(tcb.flightHead);
+  const headers = ipHeaderLenOf(<u32>tcb.family) + TCP_HEADER_LEN;
+  const least = tcb.family == 4 ? MTU_MIN_V4 : MTU_MIN_V6;
+  const base = max<u32>(BASE_MSS + headers, least);
+  const mtu = base < <u32>tcb.pmtu ? base : least;
+  // What was lost must have been larger than what is to replace it, or size is not what is the matter.
+  const wasSent = min<u32>(head.end - head.start, <u32>tcb.sndMss) + headers;
+  if (<u32>tcb.pmtu <= mtu || wasSent <= mtu) return;
+  if (tcb.undoPmtu == 0) tcb.undoPmtu = tcb.pmtu;
+  tcb.pmtu = <u16>mtu;
+  connectionMss(ptr);
+  count(Counter.TCP_BLACK_HOLES);
 }
 
 /** Deems every segment lost that is larger than one may be now. True when there was one. */

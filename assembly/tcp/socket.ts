@@ -266,8 +266,7 @@ export function socketPollEvent(eventPtr: usize): bool {
   const event = changetype<Event>(eventPtr);
   event.type = type;
   event.handle = tcb.handle;
-  event.code =
-    type == EventType.CLOSED ? tcb.error : type == EventType.TROUBLE ? <i32>tcb.softError : 0;
+  event.code = codeOf(tcb, type);
   event.ownerPeer = tcb.ownerPeer;
   event.ownerFlow = tcb.ownerFlow;
   event.sndNxt = tcb.sndNxt;
@@ -280,6 +279,12 @@ export function socketPollEvent(eventPtr: usize): bool {
     connectionFreeIfDone(ptr);
   }
   return true;
+}
+
+/** CLOSED and RELEASED say how it ended, TROUBLE what is the matter. */
+function codeOf(tcb: Tcb, type: u32): i32 {
+  if (type == EventType.CLOSED || type == EventType.RELEASED) return tcb.error;
+  return type == EventType.TROUBLE ? <i32>tcb.softError : 0;
 }
 
 function pollReleased(eventPtr: usize): bool {

@@ -231,7 +231,8 @@ export class Tcb {
   congestion: u8;
   /** Phase (episode.ts): OPEN, RECOVERY, LOSS, CWR. */
   phase: u8;
-  congestionPad: u16;
+  /** Path MTU before the running episode took the path for a black hole, 0: it did not. */
+  undoPmtu: u16;
   /** PRR (RFC 9937), bytes. */
   prrDelivered: u32;
   prrOut: u32;

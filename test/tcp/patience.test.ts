@@ -187,6 +187,85 @@ for (const build of BUILDS) {
     assert.is(closedWith(reset), reset.end.core.constant("Err.RESET"));
   });
 
+  patience(title("says with RELEASED how a connection ended that nobody held any more"), () => {
+    const releasedWith = (peer: Peer): number | undefined =>
+      peer.end.events.find(({ type }) => type === "RELEASED")?.code;
+    const err = (peer: Peer, name: string) => peer.end.core.constant(`Err.${name}`);
+    const letGo = (): Peer => {
+      const peer = opened();
+      peer.write(pattern(100));
+      peer.end.release(peer.handle);
+      peer.poll();
+      assert.equal(peer.end.handles("RELEASED"), []);
+      return peer;
+    };
+    const reset = letGo();
+    reset.send({ flags: RST });
+    assert.is(releasedWith(reset), err(reset, "RESET"));
+
+    const silent = letGo();
+    silent.run(400 * SECOND);
+    assert.is(releasedWith(silent), err(silent, "TIMEOUT"));
+
+    const aborted = opened();
+    aborted.end.abort(aborted.handle, aborted.now);
+    aborted.end.pollEvents();
+    assert.is(releasedWith(aborted), err(aborted, "ABORTED"));
+
+    const unread = opened();
+    unread.send({ payload: pattern(10) });
+    unread.end.release(unread.handle);
+    unread.end.pollEvents();
+    assert.is(releasedWith(unread), err(unread, "ABORTED"), "unread bytes mean RST");
+
+    const waited = letGo();
+    waited.ack = (waited.ack + 101) >>> 0;
+    waited.send({ flags: ACK | FIN });
+    assert.is(releasedWith(waited), undefined);
+    waited.run(61 * SECOND);
+    assert.is(releasedWith(waited), 0, "TIME-WAIT is an orderly end");
+    const closed = opened();
+    closed.send({ flags: ACK | FIN });
+    closed.seq += 1;
+    closed.end.release(closed.handle);
+    closed.poll();
+    closed.ack += 1;
+    closed.send({});
+    assert.is(releasedWith(closed), 0);
+  });
+
+  patience(
+    title("blames the router that said so when it gives up, unless data got through since"),
+    () => {
+      const unreachable = (peer: Peer) => peer.icmp([3, 1], peer.quote(peer.ack));
+      const err = (peer: Peer, name: string) => peer.end.core.constant(`Err.${name}`);
+      const blamed = opened();
+      blamed.write(pattern(100));
+      unreachable(blamed);
+      blamed.run(2000 * SECOND);
+      assert.is(closedWith(blamed), err(blamed, "UNREACHABLE"));
+      assert.is(counter(blamed.end.core, "TCP_TIMED_OUT"), 1);
+      assert.ok(counter(blamed.end.core, "TCP_TROUBLES") >= 2, "the error, and R1");
+
+      const recovered = opened();
+      recovered.write(pattern(100));
+      unreachable(recovered);
+      recovered.ack += 100;
+      recovered.send({});
+      assert.is(recovered.info("SOFT_ERROR"), 0);
+      recovered.write(pattern(100));
+      recovered.run(2000 * SECOND);
+      assert.is(closedWith(recovered), err(recovered, "TIMEOUT"));
+
+      const dialling = new Peer(build, { listen: false });
+      dialling.dialled();
+      dialling.ack -= 1;
+      unreachable(dialling);
+      dialling.run(200 * SECOND);
+      assert.is(closedWith(dialling), err(dialling, "UNREACHABLE"));
+    },
+  );
+
   patience(title("recycles the oldest TIME-WAIT when their pool is full, and says so"), () => {
     const peer = new Peer(build, { timeWaitMax: 2 });
     for (let port = 1; port <= 3; port++) {
