@@ -104,6 +104,8 @@ export interface ForwarderConfig extends NodeConfig {
   readonly announce: string | undefined;
   /** Where operators' commands are taken; undefined: at the default place, if there can be one. */
   readonly control: string | undefined;
+  /** Agree to ECN (RFC 3168) with clients that ask for it. */
+  readonly ecn: boolean;
 }
 
 /** A node that takes connections from forwarders. */
@@ -157,6 +159,7 @@ export const FORWARDER_FLAGS = {
   classifier: many(PEER_FORM, "a classifier on a node of its own (default: none)", parsePeer),
   ...ROUTING_FLAGS,
   announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
+  ecn: onOff("agree to ECN (RFC 3168) with clients that ask for it"),
   timeout: timeoutFlag("forwarder"),
   ...NODE_FLAGS,
 };
@@ -201,6 +204,7 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
     rules: parseRules(flags, names),
     announce: flags.announce,
     control: flags.control,
+    ecn: flags.ecn,
   };
 }
 

@@ -26,11 +26,12 @@ import {
   type MapAction,
   type Mode,
   type RecordState,
+  type SocketOption,
   type Span,
 } from "./words.ts";
 
 export type { CoreParameters } from "./parameters.ts";
-export type { FlowRecord, MapAction, Mode, RecordState, Span } from "./words.ts";
+export type { FlowRecord, MapAction, Mode, RecordState, SocketOption, Span } from "./words.ts";
 export type * from "./structures.ts";
 
 export class Core {
@@ -90,9 +91,10 @@ export class Core {
     this.#check("peerSet", this.#abi.peerSet(index, familyOf(address), this.#place(address)));
   }
 
-  /** A service address; `mss` 0: by the MTU. Returns its index. */
-  addService(address: Uint8Array, port: number, mss: number, listen: boolean): number {
-    const flags = listen ? enumValue(this.#module, "ServiceFlag", "LISTEN") : 0;
+  /** A service address; `mss` 0: by the MTU; `ecn`: agree to RFC 3168. Returns its index. */
+  addService(address: Uint8Array, port: number, mss: number, listen: boolean, ecn = false): number {
+    const flag = (name: string): number => enumValue(this.#module, "ServiceFlag", name);
+    const flags = (listen ? flag("LISTEN") : 0) | (ecn ? flag("ECN") : 0);
     return this.#check(
       "serviceAdd",
       this.#abi.serviceAdd(familyOf(address), this.#place(address), port, mss, flags),
@@ -201,12 +203,9 @@ export class Core {
     return this.#structures.connectionInfo();
   }
 
-  setNoDelay(handle: number, on: boolean): void {
-    this.#abi.setOption(handle, enumValue(this.#module, "Option", "NODELAY"), on ? 1 : 0);
-  }
-
-  setKeepAlive(handle: number, idleUs: number): void {
-    this.#abi.setOption(handle, enumValue(this.#module, "Option", "KEEPALIVE_US"), idleUs);
+  /** One setting; nothing happens when the handle names no connection any more. */
+  setOption(handle: number, option: SocketOption, value: number): void {
+    this.#abi.setOption(handle, enumValue(this.#module, "Option", option), value);
   }
 
   // ---- migration

@@ -10,7 +10,7 @@ import { jsonLine } from "../observe/json.ts";
 import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { openNode, patienceOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { releaseReport } from "./report.ts";
 import type { Log } from "../node/environment.ts";
 
@@ -63,6 +63,7 @@ export async function openBackend(options: BackendNodeOptions): Promise<RunningB
         acceptor: application,
         forwarders: config.forwarders.map(({ name }) => nodeId(parts.cipher, name)),
         connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
+        patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           arrived: (connection, mapping) => flows.set(connection, mapping.flow),

@@ -10,7 +10,7 @@ import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { startControl } from "./control.ts";
-import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { addressBytes, openNode, patienceOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 
 const SIZES: CoreSizes = {
@@ -47,7 +47,8 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
     log,
     role: (parts) => {
       for (const { address, port } of config.services) {
-        parts.core.addService(addressBytes(address), port, 0, config.classifiers.length === 0);
+        const listens = config.classifiers.length === 0;
+        parts.core.addService(addressBytes(address), port, 0, listens, config.ecn);
       }
       forwarder = new Forwarder({
         ...parts,
@@ -57,6 +58,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
         headLimitUs:
           config.timeouts.headMs === undefined ? undefined : config.timeouts.headMs * 1000,
+        patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           handedOff: (handoff) => report(handoffReport(handoff)),

@@ -20,6 +20,7 @@ import { openUdp, type UdpSocket } from "../link/udp.ts";
 import type { Route } from "../linux/route.ts";
 import { Engine, type Role } from "../node/engine.ts";
 import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
+import type { Patience } from "../node/patience.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
 import { CORE_WASM } from "./wasm.ts";
@@ -271,4 +272,11 @@ export function addressBytes(text: string): Uint8Array {
   const bytes = parseAddress(text);
   if (!bytes) throw new BatonError("ERR_BATON_CONFIG", `expected an IP address, got "${text}"`);
   return bytes;
+}
+
+/** What `--timeout keep-alive` and `--timeout user` say. */
+export function patienceOf(config: NodeConfig): Patience {
+  const us = (ms: number | undefined): number | undefined => (ms === undefined ? ms : ms * 1000);
+  const { keepAliveMs, userMs } = config.timeouts;
+  return { keepAliveUs: us(keepAliveMs), userTimeoutUs: us(userMs) };
 }

@@ -19,6 +19,7 @@ import type { HeartbeatMessage, Message, ReleaseCause } from "./messages.ts";
 import type { Baggage, FlowMapping } from "./migration.ts";
 import { Migrator } from "./migrator.ts";
 import { LiveStack, Moves } from "./moves.ts";
+import { setPatience, type Patience } from "./patience.ts";
 import { Postbox } from "./postbox.ts";
 import { CoreRecords } from "./stack.ts";
 import { TIMERS, type Timers } from "./timers.ts";
@@ -49,6 +50,8 @@ export interface BackendOptions {
   /** Connections that may be here at once; credits are what is left of it. */
   readonly connectionsMax: number;
   readonly mtu: number;
+  /** Towards the clients of connections that arrive. */
+  readonly patience?: Patience | undefined;
   readonly timers?: Timers;
   readonly events?: BackendEvents;
 }
@@ -65,8 +68,8 @@ export interface BackendEvents {
   restart(): void;
 }
 
-/** Version of the blob format that this build reads and writes. */
-const BLOB_VERSION = 1;
+/** Versions of the blob format that this build reads. */
+const BLOB_VERSIONS = { min: 1, max: 2 };
 /** Blobs that may be on their way to us at once beyond those that arrived. */
 const CREDITS_MAX = 1024;
 
@@ -313,8 +316,8 @@ export class Backend implements Role {
       serving: !this.#draining && acceptor.isServing,
       load: this.#live.size,
       credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
-      blobVersionMin: BLOB_VERSION,
-      blobVersionMax: BLOB_VERSION,
+      blobVersionMin: BLOB_VERSIONS.min,
+      blobVersionMax: BLOB_VERSIONS.max,
       mtu,
     };
   }
@@ -333,6 +336,7 @@ export class Backend implements Role {
     this.#live.set(handle, live);
     this.counters.arrived++;
     this.#options.events?.arrived?.(live, mapping);
+    setPatience(this.#options.core, handle, this.#options.patience);
     live.begin();
     this.#options.acceptor.accept(live);
   }
@@ -367,7 +371,7 @@ export class Backend implements Role {
   #cause(code: number): ReleaseCause {
     const { err } = this.#options.core;
     if (code === err["RESET"]) return "reset";
-    if (code === err["TIMEOUT"]) return "timeout";
+    if (code === err["TIMEOUT"] || code === err["UNREACHABLE"]) return "timeout";
     if (code === err["ABORTED"]) return "aborted";
     return "closed";
   }

@@ -48,7 +48,8 @@ export interface ConnectionEvents {
   ended(): void;
   /**
    * Both directions are over and the connection is gone from the application's point of view. Without
-   * an error everything written was acknowledged. Codes: ECONNRESET, ETIMEDOUT, ECONNABORTED.
+   * an error everything written was acknowledged. Codes: ECONNRESET, ETIMEDOUT, EHOSTUNREACH,
+   * ECONNABORTED.
    */
   closed(error?: { readonly code: string; readonly message: string }): void;
   /** The node wants to move it elsewhere. Without this it stays until it ends. */

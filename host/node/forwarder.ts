@@ -24,6 +24,7 @@ import type { CensusMessage, HeartbeatMessage, Message, SynHint } from "./messag
 import { Migrator } from "./migrator.ts";
 import { NO_FLOW } from "./messages.ts";
 import { quotedTuple, wirePackets } from "./packet.ts";
+import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Relay } from "./relay.ts";
@@ -51,6 +52,8 @@ export interface ForwarderOptions {
   readonly classifiers?: readonly NodeId[];
   readonly headLimitUs?: number | undefined;
   readonly mtu: number;
+  /** Towards clients while their requests are read; a blob carries it on. */
+  readonly patience?: Patience | undefined;
   readonly timers?: Timers;
   readonly events?: ForwarderEvents;
 }
@@ -68,7 +71,7 @@ interface Reinjection {
 
 /** Packets that come back in one turn. */
 const REINJECT_MAX = 4096;
-const BLOB_VERSION = 1;
+const BLOB_VERSIONS = { min: 1, max: 2 };
 
 export class Forwarder implements Role {
   /** A forwarder is declared dead by nobody. */
@@ -175,6 +178,9 @@ export class Forwarder implements Role {
       const { id } = this.#options;
       this.#handbacks.released(event);
       this.migrator.ended(event.handle, id, event.ownerFlow, event.tuple, "closed");
+    }
+    if (event.kind === "accepted") {
+      setPatience(this.#options.core, event.handle, this.#options.patience);
     }
     this.classifier.handleEvent(event);
   }
@@ -365,8 +371,8 @@ export class Forwarder implements Role {
       serving: false,
       load: this.classifier.size,
       credits: 0,
-      blobVersionMin: BLOB_VERSION,
-      blobVersionMax: BLOB_VERSION,
+      blobVersionMin: BLOB_VERSIONS.min,
+      blobVersionMax: BLOB_VERSIONS.max,
       mtu: this.#options.mtu,
     };
   }

@@ -266,12 +266,12 @@ export class LiveConnection implements Connection {
 
   setNoDelay(on: boolean): void {
     if (this.#gone || this.#defers(() => this.setNoDelay(on))) return;
-    this.#context.core.setNoDelay(this.#handle, on);
+    this.#context.core.setOption(this.#handle, "NODELAY", on ? 1 : 0);
   }
 
   setKeepAlive(idleMs: number): void {
     if (this.#gone || this.#defers(() => this.setKeepAlive(idleMs))) return;
-    this.#context.core.setKeepAlive(this.#handle, idleMs * 1000);
+    this.#context.core.setOption(this.#handle, "KEEPALIVE_US", idleMs * 1000);
   }
 }
 
@@ -290,6 +290,7 @@ function addressOf(bytes: Uint8Array, port: number, family: 4 | 6): ConnectionAd
 function failure(core: Core, code: number): { code: string; message: string } | undefined {
   const { err } = core;
   if (code === err.OK) return undefined;
+  if (code === err.UNREACHABLE) return { code: "EHOSTUNREACH", message: "no route to host" };
   if (code === err.TIMEOUT) return { code: "ETIMEDOUT", message: "connection timed out" };
   if (code === err.ABORTED) return { code: "ECONNABORTED", message: "connection aborted" };
   return { code: "ECONNRESET", message: "connection reset by peer" };

@@ -57,6 +57,7 @@ config("gives a forwarder its defaults", () => {
   assert.is(made.egress, "tun");
   assert.is(made.keyFile, "/etc/baton/cluster.key");
   assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
+  assert.is(made.ecn, false);
   assert.equal([made.limits, made.timeouts], [{}, {}]);
   assert.equal(
     made.rules.map(({ text, pool }) => [text, pool.backends.join()]),
@@ -78,6 +79,7 @@ config("takes every flag of a forwarder", () => {
     egress: "raw",
     mtu: "9000",
     announce: "eth0",
+    ecn: true,
     limit: ["connections=4k", "buffer-bytes=1G"],
     timeout: ["head=5s", "keep-alive=1m", "user=2m"],
     json: true,
@@ -88,6 +90,7 @@ config("takes every flag of a forwarder", () => {
   assert.is(made.egress, "raw");
   assert.is(made.rules[0]?.pool.policy, "hash");
   assert.is(made.announce, "eth0");
+  assert.is(made.ecn, true);
   assert.is(made.mtu, 9_000);
   assert.is(made.json, true);
   assert.equal(structuredClone(made), made, "can be sent to a Worker");

@@ -1,0 +1,23 @@
+/**
+ * How long a node bears a silent client, as its configuration says. Knows two settings of the core's connections; must
+ * not know where they come from. RFC 9293 3.8.4 (keep-alive), RFC 5482 (user timeout).
+ */
+import type { Core } from "../core/core.ts";
+
+/** What is undefined stays as it is: off on a new connection, as it was on one that was moved here. */
+export interface Patience {
+  /** Idle time before the first keep-alive probe. */
+  readonly keepAliveUs?: number | undefined;
+  /** How long what was sent may stay unacknowledged. */
+  readonly userTimeoutUs?: number | undefined;
+}
+
+/** Applies it to a connection that was accepted or has arrived. */
+export function setPatience(core: Core, handle: number, patience: Patience | undefined): void {
+  if (patience?.keepAliveUs !== undefined) {
+    core.setOption(handle, "KEEPALIVE_US", patience.keepAliveUs);
+  }
+  if (patience?.userTimeoutUs !== undefined) {
+    core.setOption(handle, "USER_TIMEOUT_US", patience.userTimeoutUs);
+  }
+}
