@@ -16,7 +16,7 @@ import { ecnSynAgain } from "./ecn";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
-import { refuse } from "./refuse";
+import { refuse, refuseAlways } from "./refuse";
 import { rttSample } from "./rtt";
 import { TUPLE, segment, segmentLen } from "./segment";
 import { synSentArrives } from "./synsent";
@@ -107,7 +107,7 @@ function synchronisedArrives(ptr: usize, now: u64): i32 {
   }
   if (seg.dataLen != 0 && (tcb.flags & Flag.LET_GO) != 0 && dataIsNew(tcb)) {
     // Nobody is left to read it: the peer must know (RFC 9293 3.10.4, SHLD-3), by a number that it expects.
-    refuse();
+    refuseAlways();
     connectionEnd(ptr, Err.ABORTED, true);
     return Verdict.CONSUMED;
   }

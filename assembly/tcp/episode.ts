@@ -118,6 +118,7 @@ export function episodePace(ptr: usize, safe: bool): void {
   const tcb = changetype<Tcb>(ptr);
   if ((tcb.flags & Flag.SACK) == 0 && tcb.phase == Phase.RECOVERY) return; // recovery.ts steers
   const delivered = flightDelivered();
+  if (delivered == 0) return; // nothing left the network: a D-SACK alone would shut the window (as Linux)
   const pipe = flightPipe(ptr);
   const mss = <u32>tcb.sndMss;
   tcb.prrDelivered += delivered;

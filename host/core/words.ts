@@ -25,7 +25,8 @@ export type MapAction = "forward" | "local" | "tomb";
 export type Mode = "rst-unknown" | "recovering" | "host-unknown";
 
 /** Settings of a connection, by their names in enum Option of the core; times in microseconds. */
-export type SocketOption = "NODELAY" | "KEEPALIVE_US" | "USER_TIMEOUT_US" | "ECN";
+export type SocketOption =
+  "NODELAY" | "KEEPALIVE_US" | "KEEPALIVE_INTERVAL_US" | "USER_TIMEOUT_US" | "ECN";
 
 /** Bytes inside linear memory: valid until the next call into the core. */
 export interface Span {

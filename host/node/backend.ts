@@ -6,6 +6,7 @@ import { formatAddress } from "../core/address.ts";
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
+import { causeOf } from "./causes.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import type { Connection, ConnectionAddress, MoveOutcome } from "./connection.ts";
 import type { Role } from "./engine.ts";
@@ -344,7 +345,7 @@ export class Backend implements Role {
   #released(event: CoreEvent): void {
     const { handle, ownerPeer, ownerFlow, tuple } = event;
     this.#handbacks.released(event);
-    const cause = this.#cause(event.code);
+    const cause = causeOf(this.#options.core, event.code);
     const forwarder = this.#peers.nodeOf(ownerPeer);
     if (forwarder !== undefined && ownerFlow !== 0) {
       this.migrator.ended(handle, forwarder, ownerFlow, tuple, cause);
@@ -358,7 +359,10 @@ export class Backend implements Role {
   #finished(live: LiveConnection, how: Finish): void {
     this.#live.delete(live.handle);
     if (how === "closed") this.#leaving.add(live.handle);
-    this.#options.events?.finished?.(live, typeof how === "string" ? how : this.#cause(how.code));
+    this.#options.events?.finished?.(
+      live,
+      typeof how === "string" ? how : causeOf(this.#options.core, how.code),
+    );
   }
 
   /** The stack has dropped it without a word. */
@@ -366,13 +370,5 @@ export class Backend implements Role {
     this.#live.delete(live.handle);
     this.#leaving.delete(live.handle);
     this.#options.events?.moved?.(live, outcome);
-  }
-
-  #cause(code: number): ReleaseCause {
-    const { err } = this.#options.core;
-    if (code === err["RESET"]) return "reset";
-    if (code === err["TIMEOUT"] || code === err["UNREACHABLE"]) return "timeout";
-    if (code === err["ABORTED"]) return "aborted";
-    return "closed";
   }
 }

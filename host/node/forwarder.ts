@@ -24,6 +24,7 @@ import type { CensusMessage, HeartbeatMessage, Message, SynHint } from "./messag
 import { Migrator } from "./migrator.ts";
 import { NO_FLOW } from "./messages.ts";
 import { quotedTuple, wirePackets } from "./packet.ts";
+import { causeOf } from "./causes.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
@@ -177,7 +178,13 @@ export class Forwarder implements Role {
     if (event.kind === "released") {
       const { id } = this.#options;
       this.#handbacks.released(event);
-      this.migrator.ended(event.handle, id, event.ownerFlow, event.tuple, "closed");
+      this.migrator.ended(
+        event.handle,
+        id,
+        event.ownerFlow,
+        event.tuple,
+        causeOf(this.#options.core, event.code),
+      );
     }
     if (event.kind === "accepted") {
       setPatience(this.#options.core, event.handle, this.#options.patience);

@@ -12,6 +12,10 @@ export interface Patience {
   readonly userTimeoutUs?: number | undefined;
 }
 
+/** Time between keep-alive probes: as Linux, unless the user timeout is short. */
+const INTERVAL_US = 75_000_000;
+const INTERVAL_US_MIN = 1_000_000;
+
 /** Applies it to a connection that was accepted or has arrived. */
 export function setPatience(core: Core, handle: number, patience: Patience | undefined): void {
   if (patience?.keepAliveUs !== undefined) {
@@ -19,5 +23,8 @@ export function setPatience(core: Core, handle: number, patience: Patience | und
   }
   if (patience?.userTimeoutUs !== undefined) {
     core.setOption(handle, "USER_TIMEOUT_US", patience.userTimeoutUs);
+    // Several probes within the limit, or one that is lost ends the connection.
+    const interval = Math.max(INTERVAL_US_MIN, Math.min(INTERVAL_US, patience.userTimeoutUs / 4));
+    core.setOption(handle, "KEEPALIVE_INTERVAL_US", interval);
   }
 }

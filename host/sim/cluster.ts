@@ -9,6 +9,7 @@ import { Backend, type Acceptor, type BackendEvents } from "../node/backend.ts";
 import { ClassifierNode, type ClassifierNodeEvents } from "../node/classifiernode.ts";
 import type { Cipher, Log } from "../node/environment.ts";
 import { Forwarder, type ForwarderEvents } from "../node/forwarder.ts";
+import type { Patience } from "../node/patience.ts";
 import type { Router } from "../routing/route.ts";
 import { nodeId } from "../transport/create.ts";
 import { Network } from "./network.ts";
@@ -42,6 +43,10 @@ export interface ClusterOptions {
   readonly backendEvents?: (backend: string) => Partial<BackendEvents>;
   readonly parameters?: Partial<CoreParameters>;
   readonly headLimitUs?: number;
+  /** Keep-alive and user timeout of every node. */
+  readonly patience?: Patience;
+  /** Services agree to ECN. */
+  readonly ecn?: boolean;
 }
 
 export class Cluster {
@@ -141,6 +146,7 @@ export class Cluster {
         classifiers: classifiers.map((name) => nodeId(cipher, name)),
         headLimitUs,
         mtu: SMALL_PARAMETERS.mtu,
+        patience: this.#options.patience,
         ...(forwarderEvents ? { events: forwarderEvents } : {}),
       });
     });
@@ -156,6 +162,7 @@ export class Cluster {
         forwarders: [nodeId(cipher, FORWARDER)],
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
         mtu: SMALL_PARAMETERS.mtu,
+        patience: this.#options.patience,
         events: { restart: () => undefined, ...backendEvents?.(name) },
       });
     });
@@ -183,7 +190,7 @@ export class Cluster {
 
   #addServices(core: Core, listen: boolean): void {
     for (const { address, port } of this.#options.services) {
-      core.addService(bytesOf(address), port, 0, listen);
+      core.addService(bytesOf(address), port, 0, listen, this.#options.ecn);
     }
   }
 

@@ -10,7 +10,7 @@ import type { Acceptor } from "../../host/node/backend.ts";
 import type { Connection, ConnectionAddress } from "../../host/node/connection.ts";
 import { createRouter, parseRouting } from "../../host/routing/router.ts";
 import { StrictClient } from "../../host/sim/client.ts";
-import { Cluster } from "../../host/sim/cluster.ts";
+import { Cluster, type ClusterOptions } from "../../host/sim/cluster.ts";
 import { NO_FAULTS, type Faults } from "../../host/sim/network.ts";
 import { parseTcp, type TcpPacket } from "../../host/sim/packet.ts";
 import { SeededRandom } from "../../host/sim/random.ts";
@@ -95,7 +95,7 @@ export class Scene {
   constructor(
     backends: readonly string[] = ["b1"],
     seed = 1,
-    private readonly options: { readonly accepts?: () => boolean } = {},
+    private readonly options: Partial<ClusterOptions> & { readonly accepts?: () => boolean } = {},
   ) {
     this.#random = new SeededRandom(seed);
     const routes = backends.map((name) => `host=${name}.example -> ${name}`);
@@ -111,6 +111,7 @@ export class Scene {
       router: createRouter(parseRouting({ backends, pools: [], routes })),
       backends,
       acceptor: (name) => this.#application(name),
+      ...options,
     });
     this.cluster.network.watch = (from, to, bytes, atUs) =>
       this.seen.push({ from, to, bytes: bytes.slice(), atUs });

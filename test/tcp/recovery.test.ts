@@ -110,6 +110,26 @@ for (const build of BUILDS) {
     assert.is(pair.a.info(handles.a, "SSTHRESH"), 0xffffffff);
   });
 
+  recovery(title("never shuts its own window, whatever is lost, and reported twice"), () => {
+    for (const seed of [348_453, 1, 2, 3, 4, 5, 6, 7]) {
+      const pair = new Pair({ build, wire: { loss: 0.1, seed } });
+      const handles = pair.open();
+      const rest = { a: 37_505, b: 59_129 };
+      const missing = { a: rest.b, b: rest.a };
+      pair.onStep = () => {
+        for (const name of ["a", "b"] as const) {
+          rest[name] -= pair[name].write(handles[name], new Uint8Array(rest[name]), pair.now);
+          const got = pair[name].read(handles[name], pair.now, 7_000).length;
+          if (got === 7_000) pair.alarm = pair.now + 1_000;
+          missing[name] -= got;
+          assert.ok(pair[name].info(handles[name], "CWND") > 0, `seed ${seed}, ${pair.now} us`);
+        }
+      };
+      pair.onStep();
+      pair.runUntil(() => missing.a === 0 && missing.b === 0, 600);
+    }
+  });
+
   recovery(title("does not take reordering for loss for ever"), () => {
     const pair = new Pair({ build, wire: { delayUs: 20_000, jitterUs: 4_000, seed: 5 } });
     const handles = pair.open();
