@@ -97,7 +97,7 @@ export function synAccept(iss: u32, tsOffset: u32, now: u64): i32 {
   tcb.service = listenerFind(TUPLE);
   tcb.advMss = <u16>announcedMss(tcb.service, <u32>tcb.family);
   tcb.rcvWndShift = <u8>windowShiftFor(configRcvBufMax());
-  if (ecnAgreed()) tcb.flags |= Flag.ECN;
+  if (ecnAgreed(tcb.service)) tcb.flags |= Flag.ECN;
   connectionSynReceived(ptr, segment().seq);
   synOptionsTake(ptr, now);
   outAdd(ptr);
@@ -105,8 +105,8 @@ export function synAccept(iss: u32, tsOffset: u32, now: u64): i32 {
 }
 
 /** The SYN at hand asks for ECN and its listener agrees. */
-function ecnAgreed(): bool {
-  return listenerAt(listenerFind(TUPLE)).ecn != 0 && ecnOffered();
+function ecnAgreed(service: u32): bool {
+  return service != NO_LISTENER && listenerAt(service).ecn != 0 && ecnOffered();
 }
 
 /** ISS above everything the old incarnation sent. */
@@ -197,7 +197,7 @@ function cookieSend(service: u32, now: u64): void {
   if ((seg.present & OptionBit.TIMESTAMPS) != 0) {
     const scaled = (seg.present & OptionBit.WINDOW_SCALE) != 0;
     const sack: u32 = (seg.present & OptionBit.SACK_PERMITTED) != 0 ? 1 : 0;
-    const ecn: u32 = ecnAgreed() ? COOKIE_ECN : 0;
+    const ecn: u32 = ecnAgreed(service) ? COOKIE_ECN : 0;
     const code = ecn | ((scaled ? options.windowShift : COOKIE_NO_SCALE) << 1) | sack;
     const clock = <u32>(now / 1000) + timestampOffsetOf(TUPLE);
     // Below the clock, so that a TSval of the accepted connection never steps back.
