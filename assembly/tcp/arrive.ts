@@ -16,7 +16,7 @@ import { ecnSynAgain } from "./ecn";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
-import { refuse, refuseAlways } from "./refuse";
+import { refuseAlways } from "./refuse";
 import { rttSample } from "./rtt";
 import { TUPLE, segment, segmentLen } from "./segment";
 import { synSentArrives } from "./synsent";
