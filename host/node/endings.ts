@@ -6,6 +6,7 @@ import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Book, OpenEntry } from "./book.ts";
 import type { Grants } from "./grants.ts";
 import type { AnswerItem, HandbackMessage, RefuseMessage, ReleaseItem } from "./messages.ts";
+import { NO_FLOW } from "./messages.ts";
 import { sameOwner } from "./peers.ts";
 import type { Tombs } from "./tombs.ts";
 
@@ -29,6 +30,9 @@ export class Endings {
     if (entry) {
       const isNew = sameOwner(entry.next, { node, epoch, flow: item.flow });
       const isOwn = sameOwner(entry.own, { node, epoch, flow: item.flow });
+      // A classifier's flow 0 names no handoff: this may be the end of an earlier connection with the same
+      // addresses, heard late. The MOVE or ABANDON that the source owes says which.
+      if (isOwn && item.flow === NO_FLOW) return this.book.count("unnamed-release");
       // open, RELEASE(new): it was active and is gone. RESERVED, RELEASE(own): it ended before it moved.
       if (isNew) this.rulings.finish(entry);
       else if (isOwn && entry.state === "reserved") this.grants.reopen(entry);

@@ -155,6 +155,34 @@ judge("OWNED and RESERVED, RELEASE(own): the entry is removed", () => {
   }
 });
 
+judge(
+  "RESERVED, a classifier's RELEASE of an earlier connection with the same addresses: it stays",
+  () => {
+    const world = start();
+    world.migrate(A, B);
+    world.flow("reserve");
+    world.tell(A, { type: "release", items: [{ flow: 0, cause: "closed", tuple: TUPLE }] });
+    assert.is(world.judge.stateOf(TUPLE), "reserved");
+    world.settle();
+    assert.is(world.table.get(TUPLE)?.node, B);
+    assert.is(world.node(A).outcomes.at(-1)?.kind, "moved");
+  },
+);
+
+judge(
+  "RESERVED, a classifier's RELEASE and then ABANDON of what it was granted: nothing is left",
+  () => {
+    const world = start();
+    world.migrate(A, B);
+    world.flow("reserve");
+    const flow = newFlow(world);
+    world.tell(A, { type: "release", items: [{ flow: 0, cause: "closed", tuple: TUPLE }] });
+    world.tell(A, { type: "abandon", flow });
+    assert.is(world.judge.stateOf(TUPLE), "none");
+    assert.is(world.table.map.size, 0);
+  },
+);
+
 judge("PENDING, T_MOVE over, CANCEL(new) or own dead: RESOLVE(new)", () => {
   const causes: ((world: World) => void)[] = [
     (world) => world.pass(TIMERS.moveUs + 100_000),
