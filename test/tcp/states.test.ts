@@ -325,8 +325,8 @@ for (const build of BUILDS) {
     const stamp = options.find(({ kind }) => kind === 8)!.bytes;
     const tsVal = new DataView(stamp.buffer, stamp.byteOffset).getUint32(0);
     const base = 1_700_000_000_000;
-    // One clock moves the ISN by a step each 4 us, the other TSval by one each ms.
-    const wrapSeq = base + ((2 ** 32 - seq - 30_000) * 4) / 1000;
+    // One clock moves the ISN by a step each 64 ns, the other TSval by one each ms.
+    const wrapSeq = base + ((2 ** 32 - seq - 30_000) * 64) / 1_000_000;
     const wrapStamp = base + (2 ** 32 - tsVal - 20);
     for (const wallMs of [wrapSeq, wrapStamp]) {
       const pair = new Pair({ build, a: { wallMs }, wire: { loss: 0.02, seed: 9 } });
