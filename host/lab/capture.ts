@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { BatonError } from "../errors.ts";
 import type { LabNode } from "./lab.ts";
 import { parsePacket, type Packet } from "./packet.ts";
-import { PcapngReader, type Frame } from "./pcapng.ts";
+import { PcapngReader, type Frame } from "../observe/pcapng.ts";
 import type { SnifferOptions } from "./sniffer.ts";
 
 const SNIFFER = fileURLToPath(new URL("./sniffer.js", import.meta.url));

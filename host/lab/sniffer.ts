@@ -5,7 +5,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { libc, POLLIN } from "../linux/libc.ts";
 import { deviceName, PacketRing, RING_DELAY_MS, type RingPacket } from "../linux/ring.ts";
-import { interfaceBlock, packetBlock, sectionBlock, statisticsBlock } from "./pcapng.ts";
+import { interfaceBlock, packetBlock, sectionBlock, statisticsBlock } from "../observe/pcapng.ts";
 
 export interface SnifferOptions {
   readonly device?: string;

@@ -16,7 +16,7 @@ import {
   sectionBlock,
   statisticsBlock,
   type Frame,
-} from "../../host/lab/pcapng.ts";
+} from "../../host/observe/pcapng.ts";
 import { startServer, supportScript, withLab } from "../support/lab.ts";
 
 const MIB = 1 << 20;
@@ -29,6 +29,7 @@ capture("a capture written and read in pieces of any size is the same", () => {
     interface: fc.constantFrom(0, 1),
     direction: fc.constantFrom("in", "out", "unknown"),
     length: fc.nat(70_000),
+    comment: fc.string({ minLength: 1, maxLength: 20 }),
     bytes: fc.uint8Array({ maxLength: 100 }),
   }) as fc.Arbitrary<Frame>;
   const run = (frames: Frame[], piece: number): void => {

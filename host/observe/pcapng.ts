@@ -27,6 +27,8 @@ export interface Frame {
   readonly direction: "in" | "out" | "unknown";
   /** Before it was cut. */
   readonly length: number;
+  /** For people; undefined: none. */
+  readonly comment?: string | undefined;
   readonly bytes: Uint8Array;
 }
 
@@ -53,8 +55,10 @@ export function interfaceBlock(name: string, snapLen: number): Uint8Array {
 export function packetBlock(frame: Frame): Uint8Array {
   const captured = ETHERNET_BYTES + frame.bytes.length;
   const isV4 = (frame.bytes[0] ?? 0) >> 4 === 4;
+  const comment = new TextEncoder().encode(frame.comment ?? "");
+  const noted = comment.length === 0 ? 0 : 4 + pad(comment.length);
   const room = pad(captured);
-  return block(PACKET, 20 + room + 8 + 4, (body, view) => {
+  return block(PACKET, 20 + room + noted + 8 + 4, (body, view) => {
     const time = BigInt(frame.seconds) * 1_000_000_000n + BigInt(frame.nanoseconds);
     view.setUint32(0, frame.interface, true);
     view.setUint32(4, Number(time >> 32n), true);
@@ -63,8 +67,11 @@ export function packetBlock(frame: Frame): Uint8Array {
     view.setUint32(16, ETHERNET_BYTES + frame.length, true);
     view.setUint16(20 + ETHERNET_BYTES - 2, isV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
     body.set(frame.bytes, 20 + ETHERNET_BYTES);
-    option(view, 20 + room, 2, 4);
-    view.setUint32(24 + room, ["unknown", "in", "out"].indexOf(frame.direction), true);
+    if (noted > 0) option(view, 20 + room, 1, comment.length);
+    body.set(comment, 20 + room + Math.min(noted, 4));
+    const at = 20 + room + noted;
+    option(view, at, 2, 4);
+    view.setUint32(at + 4, ["unknown", "in", "out"].indexOf(frame.direction), true);
   });
 }
 
@@ -150,13 +157,16 @@ function readFrame(body: Uint8Array, view: DataView): Frame {
     throw malformed(`${captured} bytes of packet`, body.length);
   }
   const time = (BigInt(view.getUint32(4, true)) << 32n) | BigInt(view.getUint32(8, true));
-  const flags = options(body, 20 + pad(captured)).get(2);
+  const found = options(body, 20 + pad(captured));
+  const flags = found.get(2);
+  const comment = found.get(1);
   return {
     seconds: Number(time / 1_000_000_000n),
     nanoseconds: Number(time % 1_000_000_000n),
     interface: view.getUint32(0, true),
     direction: (["unknown", "in", "out"] as const)[(flags?.[0] ?? 0) & 3] ?? "unknown",
     length: view.getUint32(16, true) - ETHERNET_BYTES,
+    ...(comment ? { comment: new TextDecoder().decode(comment) } : {}),
     bytes: body.subarray(20 + ETHERNET_BYTES, 20 + captured),
   };
 }
