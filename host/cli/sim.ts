@@ -1,9 +1,35 @@
 /** `baton sim`: seeds through the simulator. Parses and dispatches; must not know what a run does. */
 import type { Command } from "commander";
-import { parseCount } from "../config/values.ts";
 import { within } from "../config/schema.ts";
+import { parseCount } from "../config/values.ts";
+import { BatonError } from "../errors.ts";
+import type { Given } from "../sim/scenario.ts";
 
 const SEED_MAX = 2 ** 32 - 1;
+const CLIENTS_MAX = 250;
+const BACKENDS_MAX = 16;
+const BODY_MAX = 100_000_000;
+const CONNECTIONS_MAX = 60;
+const PPM_MAX = 10_000;
+
+interface Flags {
+  readonly seed?: string;
+  readonly seeds?: string;
+  readonly json?: boolean;
+  readonly stop?: boolean;
+  readonly shrink?: boolean;
+  readonly trace?: string;
+  readonly clients?: string;
+  readonly onlyClients?: string;
+  readonly backends?: string;
+  readonly faults?: string;
+  readonly faultKinds?: string;
+  readonly troubles?: string;
+  readonly body?: string;
+  readonly connections?: string;
+  readonly clockPpm?: string;
+  readonly plain?: boolean;
+}
 
 export function addSim(program: Command): void {
   program
@@ -13,10 +39,80 @@ export function addSim(program: Command): void {
     .option("--seed <N>", "the first seed (default: 1)")
     .option("--seeds <COUNT>", "how many seeds (default: 1)")
     .option("--json", "one JSON line for each seed")
-    .action(async (flags: { seed?: string; seeds?: string; json?: boolean }) => {
-      const first = within("--seed", () => parseCount(flags.seed ?? "1", 0, SEED_MAX));
-      const count = within("--seeds", () => parseCount(flags.seeds ?? "1", 1, SEED_MAX));
+    .option("--stop", "stop at the first seed that fails")
+    .option("--shrink", "make a failing run smaller, and say how to run it again")
+    .option("--trace <FILE>", "write every packet to a pcapng file (Wireshark, tcpdump)")
+    .option(
+      "--clients <COUNT>",
+      "this many clients; like all below, drawn from the seed by default",
+    )
+    .option("--only-clients <INDEXES>", "these of the drawn clients, separated by commas")
+    .option("--backends <COUNT>", "this many backends")
+    .option("--faults <PERCENT>", "the highest percentage of each fault of a path; 0: none")
+    .option("--fault-kinds <KINDS>", "loss, duplicate, reorder, corrupt, delay, mtu: only these")
+    .option("--troubles <KINDS>", "what happens to nodes, separated by commas; none: nothing")
+    .option("--body <BYTES>", "the largest body of a request or an answer")
+    .option("--connections <COUNT>", "connections of each client, at most")
+    .option("--clock-ppm <PPM>", "how far from real time a node's clock may run, in millionths")
+    .option("--plain", "clients that do nothing unusual")
+    .action(async (flags: Flags) => {
       const { simulate } = await import("../daemon/sim.ts");
-      process.exitCode = simulate(first, count, flags.json === true) ? 0 : 1;
+      const isGood = simulate({
+        first: count(flags.seed, "--seed", 0, SEED_MAX) ?? 1,
+        count: count(flags.seeds, "--seeds", 1, SEED_MAX) ?? 1,
+        given: await given(flags),
+        json: flags.json === true,
+        isStopping: flags.stop === true,
+        isShrinking: flags.shrink === true,
+        trace: flags.trace,
+      });
+      process.exitCode = isGood ? 0 : 1;
     });
+}
+
+async function given(flags: Flags): Promise<Given> {
+  const { FAULT_KINDS, TROUBLE_KINDS } = await import("../sim/scenario.ts");
+  const clients = indexes(flags.onlyClients) ?? count(flags.clients, "--clients", 1, CLIENTS_MAX);
+  const values: { [Key in keyof Given]: Given[Key] | undefined } = {
+    clients,
+    backends: count(flags.backends, "--backends", 1, BACKENDS_MAX),
+    faultPercentMax: count(flags.faults, "--faults", 0, 100),
+    faultKinds: words(flags.faultKinds, "--fault-kinds", FAULT_KINDS),
+    troubles: words(flags.troubles, "--troubles", TROUBLE_KINDS),
+    bodyMax: count(flags.body, "--body", 1, BODY_MAX),
+    connectionsMax: count(flags.connections, "--connections", 1, CONNECTIONS_MAX),
+    clockPpmMax: count(flags.clockPpm, "--clock-ppm", 0, PPM_MAX),
+    isPlain: flags.plain === true ? true : undefined,
+  };
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+function count(
+  text: string | undefined,
+  flag: string,
+  min: number,
+  max: number,
+): number | undefined {
+  return text === undefined ? undefined : within(flag, () => parseCount(text, min, max));
+}
+
+function indexes(text: string | undefined): number[] | undefined {
+  return text?.split(",").map((part) => {
+    return within("--only-clients", () => parseCount(part, 0, CLIENTS_MAX - 1));
+  });
+}
+
+/** "none" alone is an empty list. */
+function words<T extends string>(
+  text: string | undefined,
+  flag: string,
+  known: readonly T[],
+): readonly T[] | undefined {
+  if (text === undefined || text === "none") return text === undefined ? undefined : [];
+  return text.split(",").map((word) => {
+    const found = known.find((name) => name === word);
+    if (found !== undefined) return found;
+    const expected = `expected one of ${known.join(", ")}, got "${word}"`;
+    throw new BatonError("ERR_BATON_CONFIG", `${flag}: ${expected}`);
+  });
 }

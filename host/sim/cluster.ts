@@ -12,6 +12,7 @@ import { Forwarder, type ForwarderEvents } from "../node/forwarder.ts";
 import type { Patience } from "../node/patience.ts";
 import type { Router } from "../routing/route.ts";
 import { nodeId } from "../transport/create.ts";
+import { HostClock } from "./clock.ts";
 import { Network } from "./network.ts";
 import { SimNode, type SimParts, type SimRole } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
@@ -47,6 +48,8 @@ export interface ClusterOptions {
   readonly patience?: Patience;
   /** Services agree to ECN. */
   readonly ecn?: boolean;
+  /** How far from real time a node's clock may run, in millionths. */
+  readonly clockPpmMax?: number;
 }
 
 export class Cluster {
@@ -59,14 +62,15 @@ export class Cluster {
   readonly #key: Uint8Array;
   readonly #failures: unknown[] = [];
   readonly #lives = new Map<string, number>();
+  readonly #clocks = new Map<string, HostClock>();
   readonly #backends = new Map<string, SimNode<Backend>>();
   readonly #classifiers = new Map<string, SimNode<ClassifierNode>>();
   #forwarder: SimNode<Forwarder>;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.#key = options.random.bytes(32);
-    this.network = new Network(this.scheduler, options.random.fork());
+    this.#key = options.random.child("key").bytes(32);
+    this.network = new Network(this.scheduler, options.random.child("network"));
     const { backends, classifiers = [] } = options;
     this.#names = [FORWARDER, ...backends, ...classifiers];
     this.#forwarder = this.#newForwarder();
@@ -197,23 +201,25 @@ export class Cluster {
   #node<R extends SimRole>(name: string, make: (parts: SimParts) => R): SimNode<R> {
     const { wasm, cipher, log, parameters, backends, classifiers = [] } = this.#options;
     const { scheduler, network } = this;
-    const random = this.#options.random.fork();
+    this.#lives.set(name, this.life(name) + 1);
+    const random = this.#options.random.child(`${name}#${this.life(name)}`);
+    const clock = this.#clockOf(name);
     const sizes = { ...SMALL_PARAMETERS, ...parameters };
     const secrets = { hashSecret: random.bytes(16), isnSecret: this.#key.slice(0, 16) };
-    const wallMs = scheduler.wallMs();
-    const core = new Core(wasm, { ...sizes, ...secrets, wallMs }, scheduler.nowUs());
+    const wallMs = clock.wallMs();
+    const core = new Core(wasm, { ...sizes, ...secrets, wallMs }, clock.nowUs());
     const peers = name === FORWARDER ? [...backends, ...classifiers] : [FORWARDER];
     for (const address of this.#tunnelsOf(name)) core.setTunnel(bytesOf(address));
     for (const [index, peer] of peers.entries()) {
       for (const address of this.#tunnelsOf(peer)) core.setPeer(index + 1, bytesOf(address));
     }
-    this.#lives.set(name, this.life(name) + 1);
     return new SimNode<R>({
       name,
       core,
       key: this.#key,
       peers,
       scheduler,
+      clock,
       network,
       random,
       cipher,
@@ -222,6 +228,19 @@ export class Cluster {
       failed: (error) => this.#failures.push(error),
       afterTurn: () => this.afterTurn(name),
     });
+  }
+
+  /** A node's clock is its machine's: one for all its lives. */
+  #clockOf(name: string): HostClock {
+    let clock = this.#clocks.get(name);
+    if (!clock) {
+      const max = this.#options.clockPpmMax ?? 0;
+      const random = this.#options.random.child(`clock of ${name}`);
+      const ppm = max === 0 ? 0 : random.below(2 * max + 1) - max;
+      clock = new HostClock(this.scheduler, ppm);
+      this.#clocks.set(name, clock);
+    }
+    return clock;
   }
 
   /** Tunnel addresses of a node, by its place in the list. */

@@ -1,18 +1,33 @@
 /** What a seed decides about paths and clients. Knows the ranges; must not know what happens with them. */
-import type { Faults } from "./network.ts";
+import { NO_FAULTS, type Faults } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import { ANSWER_MIN } from "./talk.ts";
 import type { Plan } from "./workload.ts";
 
-export function drawFaults(random: SeededRandom, percentMax: number): Faults {
+export type FaultKind = "loss" | "duplicate" | "reorder" | "corrupt" | "delay" | "mtu";
+
+export interface FaultRange {
+  readonly percentMax: number;
+  readonly kinds: readonly FaultKind[];
+}
+
+/** A kind that is left out is drawn all the same: the others stay what they were. */
+export function drawFaults(random: SeededRandom, { percentMax, kinds }: FaultRange): Faults {
+  const percent = (kind: FaultKind): number => {
+    const drawn = random.fraction() * percentMax;
+    return kinds.includes(kind) ? drawn : 0;
+  };
+  const delayUs = random.pick([50, 200, 1000, 10_000]);
+  const jitterUs = random.pick([0, 0, 100, 2000]);
+  const isDelayed = percentMax > 0 && kinds.includes("delay");
   return {
-    delayUs: random.pick([50, 200, 1000, 10_000]),
-    jitterUs: random.pick([0, 0, 100, 2000]),
-    lossPercent: random.fraction() * percentMax,
-    duplicatePercent: random.fraction() * percentMax,
-    reorderPercent: random.fraction() * percentMax,
+    delayUs: isDelayed ? delayUs : NO_FAULTS.delayUs,
+    jitterUs: isDelayed ? jitterUs : 0,
+    lossPercent: percent("loss"),
+    duplicatePercent: percent("duplicate"),
+    reorderPercent: percent("reorder"),
     reorderUs: random.pick([100, 1000, 5000]),
-    corruptPercent: (random.fraction() * percentMax) / 3,
+    corruptPercent: percent("corrupt") / 3,
   };
 }
 

@@ -2,6 +2,7 @@
  * What is left in a cluster after every connection has ended and every timer has run out: nothing should be.
  * Knows the tables of the nodes; must not know how anything got there.
  */
+import { formatAddress } from "../core/address.ts";
 import type { Cluster } from "./cluster.ts";
 
 export function leftovers(cluster: Cluster): string[] {
@@ -11,9 +12,12 @@ export function leftovers(cluster: Cluster): string[] {
   };
   const { forwarder, backends, classifiers } = cluster;
   const { core, role } = forwarder;
-  let mappings = 0;
-  core.mapEach(() => mappings++);
-  expectNone(mappings, "mappings");
+  const mappings: string[] = [];
+  core.mapEach(({ remote, remotePort }, { action }) => {
+    const [name] = Object.entries(core.mapActions).find(([, value]) => value === action) ?? [];
+    mappings.push(`${name ?? action} of ${formatAddress(remote)} ${remotePort}`);
+  });
+  expectNone(mappings.length, `mappings (${mappings.slice(0, 3).join(", ")})`);
   expectNone(role.judge.openCount, "entries of the judge");
   expectNone(role.classifier.size, "connections of the classifier");
   expectNone(role.migrator.outgoingCount, "moves of the classifier");

@@ -33,6 +33,15 @@ export const NO_FAULTS: Faults = {
 /** Sees every packet as it is sent, before any fault; throws to end the run. */
 export type Watcher = (from: string, to: string, bytes: Uint8Array, atUs: number) => void;
 
+/** Sees every packet once its fate is drawn: "" when nothing happens to it. */
+export type Tracer = (
+  from: string,
+  to: string,
+  bytes: Uint8Array,
+  atUs: number,
+  fate: string,
+) => void;
+
 export interface NetworkCounters {
   sent: number;
   delivered: number;
@@ -44,6 +53,24 @@ export interface NetworkCounters {
 }
 
 type Receiver = (bytes: Uint8Array, from: string) => void;
+
+/** One place that packets travel to. Receivers come and go. */
+interface Place {
+  readonly name: string;
+  receiver: Receiver | undefined;
+  /** Ways into it, by where they begin. */
+  readonly ways: Map<string, Way>;
+}
+
+interface Way {
+  /** Of its own, so that what travels elsewhere changes nothing here. */
+  readonly random: SeededRandom;
+  faults: Faults;
+  /** Of which state of the table of faults `faults` is. */
+  version: number;
+  /** When the last packet that kept its order arrives. */
+  lastUs: number;
+}
 
 export class Network {
   readonly counters: NetworkCounters = {
@@ -57,11 +84,12 @@ export class Network {
   };
   readonly #scheduler: Scheduler;
   readonly #random: SeededRandom;
-  readonly #receivers = new Map<string, Receiver>();
+  readonly #places = new Map<string, Place>();
   readonly #routes = new Map<string, string>();
   readonly #faults = new Map<string, Faults>();
-  readonly #last = new Map<string, number>();
+  #version = 0;
   watch: Watcher | undefined;
+  trace: Tracer | undefined;
   /** A packet met a path with a smaller MTU; what this returns comes back from a router there. */
   tooBig: (bytes: Uint8Array, mtu: number) => { to: string; bytes: Uint8Array } | undefined = () =>
     undefined;
@@ -73,12 +101,12 @@ export class Network {
 
   /** A place that packets can reach. */
   attach(place: string, receiver: Receiver): void {
-    this.#receivers.set(place, receiver);
+    this.#place(place).receiver = receiver;
   }
 
   /** What is sent to `place` from now on is lost: it crashed or is cut off. */
   detach(place: string): void {
-    this.#receivers.delete(place);
+    this.#place(place).receiver = undefined;
   }
 
   /** Packets to this IP address (text form) go to that place. */
@@ -89,11 +117,13 @@ export class Network {
   /** Faults from one place to another; "*" stands for any. The most exact one counts. */
   setFaults(from: string, to: string, faults: Faults): void {
     this.#faults.set(`${from}>${to}`, faults);
+    this.#version++;
   }
 
   /** Ends what `setFaults` of the very same path began. */
   clearFaults(from: string, to: string): void {
     this.#faults.delete(`${from}>${to}`);
+    this.#version++;
   }
 
   /** Sends an IP packet towards its destination address. The network keeps the array. */
@@ -105,19 +135,27 @@ export class Network {
 
   send(from: string, to: string, bytes: Uint8Array): void {
     this.counters.sent++;
-    this.watch?.(from, to, bytes, this.#scheduler.nowUs());
-    const faults = this.#faultsOf(from, to);
-    if (faults.mtu !== undefined && bytes.length > faults.mtu)
+    const nowUs = this.#scheduler.nowUs();
+    this.watch?.(from, to, bytes, nowUs);
+    const place = this.#place(to);
+    const way = this.#way(from, place);
+    const { faults } = way;
+    if (faults.mtu !== undefined && bytes.length > faults.mtu) {
+      this.trace?.(from, to, bytes, nowUs, "too big");
       return this.#reject(bytes, faults.mtu);
-    if (this.#random.chance(faults.lossPercent)) {
+    }
+    if (way.random.chance(faults.lossPercent)) {
       this.counters.lost++;
+      this.trace?.(from, to, bytes, nowUs, "lost");
       return;
     }
-    this.#deliver(from, to, bytes, faults);
-    if (this.#random.chance(faults.duplicatePercent)) {
+    const fate = this.#deliver(from, place, bytes, way);
+    let again = "";
+    if (way.random.chance(faults.duplicatePercent)) {
       this.counters.duplicated++;
-      this.#deliver(from, to, bytes.slice(), faults);
+      again = `twice${this.#deliver(from, place, bytes.slice(), way)}`;
     }
+    this.trace?.(from, to, bytes, nowUs, `${fate}${again}`);
   }
 
   #reject(bytes: Uint8Array, mtu: number): void {
@@ -126,33 +164,59 @@ export class Network {
     if (error) this.sendTo("router", error.to, error.bytes);
   }
 
-  #deliver(from: string, to: string, bytes: Uint8Array, faults: Faults): void {
-    if (bytes.length > 0 && this.#random.chance(faults.corruptPercent)) {
+  /** Returns what happens to it besides a delay, for people. */
+  #deliver(from: string, place: Place, bytes: Uint8Array, way: Way): string {
+    let fate = "";
+    if (bytes.length > 0 && way.random.chance(way.faults.corruptPercent)) {
       this.counters.corrupted++;
-      const at = this.#random.below(bytes.length);
+      const at = way.random.below(bytes.length);
       bytes = bytes.slice();
-      bytes[at] = (bytes[at] ?? 0) ^ (1 << this.#random.below(8));
+      bytes[at] = (bytes[at] ?? 0) ^ (1 << way.random.below(8));
+      fate = `corrupted at ${at} `;
     }
-    this.#scheduler.at(this.#arrivalUs(`${from}>${to}`, faults), () => {
-      const receiver = this.#receivers.get(to);
-      if (!receiver) {
+    this.#scheduler.at(this.#arrivalUs(way), () => {
+      if (!place.receiver) {
         this.counters.lost++;
         return;
       }
       this.counters.delivered++;
-      receiver(bytes, from);
+      place.receiver(bytes, from);
     });
+    return fate;
   }
 
   /** Order is kept on a path, jitter or not, except for the packets that are reordered on purpose. */
-  #arrivalUs(path: string, faults: Faults): number {
+  #arrivalUs(way: Way): number {
+    const { faults } = way;
     const now = this.#scheduler.nowUs();
-    const jitter = faults.jitterUs > 0 ? this.#random.below(faults.jitterUs) : 0;
+    const jitter = faults.jitterUs > 0 ? way.random.below(faults.jitterUs) : 0;
     const plain = now + faults.delayUs + jitter;
-    if (this.#random.chance(faults.reorderPercent)) return plain + faults.reorderUs;
-    const arrival = Math.max(plain, this.#last.get(path) ?? 0);
-    this.#last.set(path, arrival);
-    return arrival;
+    if (way.random.chance(faults.reorderPercent)) return plain + faults.reorderUs;
+    way.lastUs = Math.max(plain, way.lastUs);
+    return way.lastUs;
+  }
+
+  #place(name: string): Place {
+    let place = this.#places.get(name);
+    if (!place) {
+      place = { name, receiver: undefined, ways: new Map() };
+      this.#places.set(name, place);
+    }
+    return place;
+  }
+
+  #way(from: string, place: Place): Way {
+    let way = place.ways.get(from);
+    if (!way) {
+      const random = this.#random.child(`${from}>${place.name}`);
+      way = { random, faults: NO_FAULTS, version: -1, lastUs: 0 };
+      place.ways.set(from, way);
+    }
+    if (way.version !== this.#version) {
+      way.version = this.#version;
+      way.faults = this.#faultsOf(from, place.name);
+    }
+    return way;
   }
 
   #faultsOf(from: string, to: string): Faults {

@@ -8,6 +8,7 @@ import type { Cipher, Endpoint, Log } from "../node/environment.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { Epoch, NodeId, OutgoingDatagram, Transport } from "../transport/transport.ts";
 import { SimLink } from "./link.ts";
+import type { HostClock } from "./clock.ts";
 import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -22,7 +23,7 @@ const INBOX_BYTES_MAX = 4 << 20;
 export interface SimParts {
   readonly id: NodeId;
   readonly core: Core;
-  readonly clock: Scheduler;
+  readonly clock: HostClock;
   readonly random: SeededRandom;
   readonly cipher: Cipher;
   readonly transport: Transport;
@@ -43,6 +44,7 @@ export interface NodeOptions<R extends SimRole> {
   readonly key: Uint8Array;
   readonly peers: readonly string[];
   readonly scheduler: Scheduler;
+  readonly clock: HostClock;
   readonly network: Network;
   readonly random: SeededRandom;
   readonly cipher: Cipher;
@@ -71,7 +73,7 @@ export class SimNode<R extends SimRole> {
 
   constructor(options: NodeOptions<R>) {
     this.#options = options;
-    const { name, core, key, peers, scheduler, network, random, cipher, log } = options;
+    const { name, core, key, peers, scheduler, clock, network, random, cipher, log } = options;
     this.name = name;
     this.core = core;
     this.id = nodeId(cipher, name);
@@ -79,7 +81,7 @@ export class SimNode<R extends SimRole> {
       id: this.id,
       name,
       keys: [key],
-      clock: scheduler,
+      clock,
       random,
       cipher,
       log,
@@ -95,17 +97,17 @@ export class SimNode<R extends SimRole> {
     this.link = new SimLink(network, name);
     this.engine = new Engine({
       core,
-      clock: scheduler,
+      clock,
       link: this.link,
       transport: this.transport,
       receiveDatagrams: (take) => this.#receiveDatagrams(take),
       sendDatagram: ({ to, bytes }: OutgoingDatagram) =>
         network.send(udpPlace(name), to.address, bytes.slice()),
     });
-    this.#turns = new Turns(scheduler, this.engine, options.failed, options.afterTurn);
+    this.#turns = new Turns(scheduler, clock, this.engine, options.failed, options.afterTurn);
     this.wake = this.#turns.wake;
     const { id, engine, transport, wake } = this;
-    const parts = { id, core, clock: scheduler, random, cipher, transport, engine, log, wake };
+    const parts = { id, core, clock, random, cipher, transport, engine, log, wake };
     this.role = options.make(parts);
     engine.setRole(this.role);
     this.link.onReadable(wake);
@@ -159,6 +161,7 @@ class Turns {
 
   constructor(
     private readonly scheduler: Scheduler,
+    private readonly clock: HostClock,
     private readonly engine: Engine,
     private readonly fail: (error: unknown) => void,
     private readonly after: () => void,
@@ -188,7 +191,7 @@ class Turns {
   }
 
   #arm(): void {
-    const next = Math.max(this.engine.nextTimeoutUs(), this.scheduler.nowUs());
+    const next = this.clock.realUs(this.engine.nextTimeoutUs());
     if (next === Infinity || next >= this.#timerUs) return;
     this.#timerUs = next;
     this.scheduler.at(next, () => {

@@ -62,12 +62,25 @@ export class Oracle {
   packets = 0;
   /** By client address and port. */
   readonly #flows = new Map<string, Flow>();
+  /**
+   * Connections that a node out of the forwarder's reach may still have while a newer one runs on their ports:
+   * PROTOCOL section 10, accepted (1). They are judged by their own numbers.
+   */
+  readonly #ghosts = new Map<string, Flow[]>();
   /** Connections whose SYN was sent on ports of a flow that was not told to be over. */
   readonly #candidates = new Map<string, Flow>();
   readonly #services: ReadonlySet<string>;
 
-  /** `services`: the service addresses, in text form. */
-  constructor(services: Iterable<string>) {
+  /**
+   * @param services       the service addresses, in text form
+   * @param isUnreachable  a forwarder that began anew has not heard from this node
+   * @param clockSlackMs   how far the clocks of two nodes may have come apart
+   */
+  constructor(
+    services: Iterable<string>,
+    private readonly isUnreachable: (node: string) => boolean = () => false,
+    private readonly clockSlackMs: () => number = () => 0,
+  ) {
     this.#services = new Set(services);
   }
 
@@ -150,9 +163,17 @@ export class Oracle {
     if (!segment.ipChecksumOk || !segment.tcpChecksumOk) object("wire", "wrong checksum");
     const flow = this.#flows.get(key);
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
-    if (segment.flags & RST) return this.#reset(key, flow, segment, object);
+    if (segment.flags & RST) {
+      if (!this.#ghostOf(key, node)) this.#reset(key, flow, segment, object);
+      return;
+    }
     if (isProbe(node, flow, segment)) return;
     if (segment.flags & SYN) return this.#synAck(key, flow, node, segment, object);
+    const ghost = this.#ghostOf(key, node);
+    if (ghost) {
+      timestamps(ghost, segment, object);
+      return numbers(ghost, segment, object);
+    }
     if (flow.owners.length === 0) return object("I2", "segment before the SYN-ACK");
     owner(flow, node, object);
     timestamps(flow, segment, object);
@@ -178,6 +199,7 @@ export class Oracle {
     const next = this.#candidates.get(key);
     if (next && segment.ack === add(next.iss, 1)) {
       this.#follow(flow, segment, object);
+      this.#haunt(key, flow);
       this.#candidates.delete(key);
       this.#flows.set(key, next);
       begin(next, node, segment, object);
@@ -191,14 +213,29 @@ export class Oracle {
     begin(flow, node, segment, object);
   }
 
+  /** The old connection's owner may not have heard that it is over, and the forwarder not of the owner. */
+  #haunt(key: string, old: Flow): void {
+    const last = old.owners.at(-1) ?? FORWARDER_MARK;
+    const name = last.split("#")[0] ?? "";
+    if (last.startsWith(FORWARDER_MARK) || !this.isUnreachable(name)) return;
+    this.#ghosts.set(key, [...(this.#ghosts.get(key) ?? []), old]);
+  }
+
+  #ghostOf(key: string, node: Emitter): Flow | undefined {
+    return this.#ghosts.get(key)?.find(({ owners }) => owners.at(-1) === markOf(node));
+  }
+
   /** RFC 6191, PROTOCOL section 4: after TIME-WAIT the ISS is above, and the TSval not below, the old one's. */
   #follow(old: Flow, segment: TcpPacket, object: Object): void {
     if (old.serverFinFirst && old.serverNxt !== undefined && !after(segment.seq, old.serverNxt)) {
       const lost = old.isLost || old.resetAllowed !== undefined;
       if (!lost) object("I2", `ISS ${segment.seq} is not above SND.NXT ${old.serverNxt}`);
     }
+    // TIME-WAIT tells the forwarder the last TSval; after other ends it has its own clock only.
+    const slackMs = old.serverFinFirst ? 0 : this.clockSlackMs();
     const tsVal = timestampOf(segment);
-    if (old.tsVal !== undefined && tsVal !== undefined && after(old.tsVal, tsVal)) {
+    if (old.tsVal === undefined || tsVal === undefined) return;
+    if (after(old.tsVal, add(tsVal, slackMs))) {
       object("I2", `TSval ${tsVal} of the next connection after ${old.tsVal}`);
     }
   }

@@ -6,9 +6,11 @@ import type { Random } from "../node/environment.ts";
 
 export class SeededRandom implements Random {
   readonly #state = new Uint32Array(4);
+  readonly #seed: number;
 
   constructor(seed: number) {
-    let x = seed >>> 0;
+    this.#seed = seed >>> 0;
+    let x = this.#seed;
     for (let index = 0; index < 4; index++) {
       x = (x + 0x9e3779b9) >>> 0;
       let z = x;
@@ -55,6 +57,15 @@ export class SeededRandom implements Random {
     const out = new Uint8Array(length);
     for (let index = 0; index < length; index++) out[index] = this.u32();
     return out;
+  }
+
+  /** The stream of that name: always the same one, whatever was drawn from this one or from others. */
+  child(name: number | string): SeededRandom {
+    let mixed = Math.imul(this.#seed ^ 0x5bd1e995, 0x9e3779b1);
+    for (const part of typeof name === "number" ? [name] : [...name].map((c) => c.charCodeAt(0))) {
+      mixed = Math.imul(mixed ^ (mixed >>> 15) ^ part, 0x85ebca6b);
+    }
+    return new SeededRandom(mixed ^ (mixed >>> 13));
   }
 
   /** An independent stream, so that one consumer more does not change what the others draw. */

@@ -11,12 +11,13 @@ import { Cluster, FORWARDER } from "./cluster.ts";
 import { Digest } from "./digest.ts";
 import { drawFaults, drawPlan } from "./draw.ts";
 import { leftovers } from "./leftovers.ts";
-import { NO_FAULTS } from "./network.ts";
+import type { Faults } from "./network.ts";
 import { udpPlace } from "./node.ts";
 import { Oracle } from "./oracle.ts";
 import { buildIcmp, toAddress } from "./packet.ts";
 import { SeededRandom } from "./random.ts";
-import { TROUBLES, Trouble, type TroubleKind } from "./trouble.ts";
+import { STREAM, type Scenario } from "./scenario.ts";
+import { Trouble } from "./trouble.ts";
 import { Visitor } from "./visitor.ts";
 import { SimServer } from "./workload.ts";
 
@@ -24,29 +25,13 @@ export interface RunOptions {
   readonly wasm: Uint8Array;
   readonly cipher: Cipher;
   readonly log: Log;
-  readonly seed: number;
-  readonly clients?: number;
-  readonly backends?: number;
-  /** Classifiers on nodes of their own; 0: the forwarder classifies. */
-  readonly classifiers?: number;
-  /** Highest percentage of each fault; 0: a perfect network. */
-  readonly faultPercentMax?: number;
-  /** Largest body of a request or an answer. */
-  readonly bodyMax?: number;
-  /** Connections of each client, one after the other on the same ports. */
-  readonly connectionsMax?: number;
-  /** Clients that do nothing unusual. */
-  readonly isPlain?: boolean;
-  /** What happens to nodes; drawn when not given. */
-  readonly troubles?: readonly TroubleKind[];
-  /** Virtual time after which a run that is not over has hung. */
-  readonly limitUs?: number;
-  /** Sees every packet and datagram as it is sent. */
-  readonly trace?: (from: string, to: string, bytes: Uint8Array, wallUs: number) => void;
+  readonly scenario: Scenario;
+  /** Sees every packet and datagram once its fate is drawn; the time is wall time. */
+  readonly trace?: (from: string, to: string, bytes: Uint8Array, us: number, fate: string) => void;
 }
 
 export interface RunResult {
-  readonly seed: number;
+  readonly scenario: Scenario;
   /** Empty: everything held. */
   readonly problems: readonly string[];
   /** What was done to the nodes, and the last things that happened before a problem. */
@@ -65,6 +50,8 @@ const SERVICES = [
 const LIMIT_US = 900_000_000;
 /** TIME-WAIT and records end after 60 s, tombstones before them: then every table must be empty. */
 const SETTLE_US = 200_000_000;
+/** More than any client opens: it keeps their plans apart. */
+const CONNECTIONS_MAX = 64;
 const PROBLEMS_MAX = 20;
 const EVENTS_MAX = 40;
 /** A client whose forwarder died with it waits this long. */
@@ -77,51 +64,46 @@ export function run(options: RunOptions): RunResult {
 class Run {
   readonly #problems: string[] = [];
   #events: string[] = [];
-  readonly #random: SeededRandom;
-  readonly #oracle = new Oracle(SERVICES.map(({ address }) => address));
+  readonly #scenario: Scenario;
+  readonly #root: SeededRandom;
+  readonly #oracle = new Oracle(
+    SERVICES.map(({ address }) => address),
+    (node) => this.#cluster.life(FORWARDER) > 1 && this.#trouble.isUnknown(node),
+    () => this.#clockSlackMs(),
+  );
   readonly #digest = new Digest();
   readonly #cluster: Cluster;
   readonly #trouble: Trouble;
   readonly #servers: SimServer[] = [];
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
-  readonly #limitUs: number;
-  readonly #faultMax: number;
   #handoffs = 0;
-  #plans = 0;
   #open = 0;
 
   constructor(private readonly options: RunOptions) {
-    this.#random = new SeededRandom(options.seed);
-    this.#limitUs = options.limitUs ?? LIMIT_US;
-    const count = options.backends ?? this.#random.pick([2, 2, 3, 5]);
-    const backends = Array.from({ length: count }, (_, index) => `b${index + 1}`);
-    const classifiers = options.classifiers ?? 0;
-    const readers = Array.from({ length: classifiers }, (_, index) => `c${index + 1}`);
+    const { scenario } = options;
+    this.#scenario = scenario;
+    this.#root = new SeededRandom(scenario.seed);
+    const backends = Array.from({ length: scenario.backends }, (_, index) => `b${index + 1}`);
+    const readers = Array.from({ length: scenario.classifiers }, (_, index) => `c${index + 1}`);
     this.#cluster = this.#newCluster(backends, readers);
-    this.#trouble = new Trouble(
-      this.#cluster,
-      this.#random.fork(),
-      (name) => this.#latest.get(name),
-      {
-        lost: (backend, cause) => this.#lost(backend, cause),
-        forwarderLost: () => this.#forwarderLost(),
-        note: (what) => this.#note(what),
-      },
-    );
+    this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), {
+      lost: (backend, cause) => this.#lost(backend, cause),
+      forwarderLost: () => this.#forwarderLost(),
+      note: (what) => this.#note(what),
+    });
     this.#watch();
-    this.#faultMax = options.faultPercentMax ?? this.#random.pick([0, 1, 3, 10]);
     this.#drawFaults(backends);
-    const clients = options.clients ?? 1 + this.#random.below(20);
-    const bodyMax = options.bodyMax ?? this.#random.pick([100, 5000, 300_000]);
-    for (let index = 0; index < clients; index++) this.#addVisitor(index, backends, bodyMax);
-    const drawn = Array.from({ length: this.#random.below(4) }, () => this.#random.pick(TROUBLES));
-    for (const kind of options.troubles ?? drawn) this.#trouble.plan(kind, backends);
+    for (const index of scenario.clients) this.#addVisitor(index, backends);
+    for (const [index, kind] of scenario.troubles.entries()) {
+      const random = this.#root.child(STREAM.troubles).child(index);
+      if (kind !== "none") this.#trouble.plan(kind, backends, random);
+    }
   }
 
   result(): RunResult {
     const { scheduler } = this.#cluster;
-    while (this.#open > 0 && !this.#isOver() && scheduler.nowUs() < this.#limitUs) {
+    while (this.#open > 0 && !this.#isOver() && scheduler.nowUs() < LIMIT_US) {
       if (!scheduler.step()) break;
     }
     if (!this.#isOver()) {
@@ -134,7 +116,7 @@ class Run {
     for (const failure of this.#cluster.failures) this.#problem(`I6: ${String(failure)}`);
     for (const { faults } of this.#servers) faults.forEach((what) => this.#problem(`I2: ${what}`));
     return {
-      seed: this.options.seed,
+      scenario: this.#scenario,
       problems: this.#problems.slice(0, PROBLEMS_MAX),
       events: this.#events,
       packets: this.#oracle.packets,
@@ -151,7 +133,8 @@ class Run {
       wasm,
       cipher,
       log,
-      random: this.#random.fork(),
+      random: this.#root.child(STREAM.cluster),
+      clockPpmMax: this.#scenario.clockPpmMax,
       services: SERVICES,
       router: createRouter(parseRouting({ backends: [...backends], pools: [], routes })),
       backends,
@@ -181,6 +164,12 @@ class Run {
     return this.#problems.length + failures.length + this.#oracle.violations.length > 0;
   }
 
+  #clockSlackMs(): number {
+    const { clockPpmMax } = this.#scenario;
+    const apart = (2 * clockPpmMax * this.#cluster.scheduler.nowUs()) / 1_000_000;
+    return clockPpmMax === 0 ? 0 : 1 + Math.ceil(apart / 1000);
+  }
+
   #at(): string {
     return `${(this.#cluster.scheduler.nowUs() / 1000).toFixed(3)} ms`;
   }
@@ -207,48 +196,58 @@ class Run {
       this.#digest.text(from);
       this.#digest.text(to);
       this.#digest.bytes(bytes);
-      this.options.trace?.(from, to, bytes, scheduler.wallMs() * 1000 + (atUs % 1000));
     };
+    const { trace } = this.options;
+    if (trace) {
+      network.trace = (from, to, bytes, _atUs, fate) => {
+        trace(from, to, bytes, scheduler.wallUs(), fate);
+      };
+    }
     network.tooBig = (packet, mtu) => tooBig(packet, mtu);
   }
 
   #drawFaults(backends: readonly string[]): void {
-    const max = this.#faultMax;
     const { network } = this.#cluster;
-    network.setFaults("*", "*", max === 0 ? NO_FAULTS : drawFaults(this.#random, max));
-    if (max === 0) return;
+    const root = this.#root.child(STREAM.faults);
+    network.setFaults("*", "*", this.#faults(root.child("*")));
+    if (this.#scenario.faultPercentMax === 0) return;
     // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
-    const isFirstHop = this.#random.chance(50);
+    const isFirstHop = root.child("corrupted hop").chance(50);
     for (const name of [FORWARDER, ...backends]) {
-      const drawn = drawFaults(this.#random, max);
+      const drawn = this.#faults(root.child(name));
       const isClean = (name === FORWARDER) !== isFirstHop;
       network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
-      network.setFaults("*", udpPlace(name), drawFaults(this.#random, max));
+      network.setFaults("*", udpPlace(name), this.#faults(root.child(udpPlace(name))));
     }
   }
 
-  #addVisitor(index: number, backends: readonly string[], bodyMax: number): void {
-    const random = this.#random.fork();
+  #faults(random: SeededRandom): Faults {
+    const { faultPercentMax: percentMax, faultKinds: kinds } = this.#scenario;
+    return drawFaults(random, { percentMax, kinds });
+  }
+
+  #addVisitor(index: number, backends: readonly string[]): void {
+    const { isPlain, bodyMax, connectionsMax, faultKinds } = this.#scenario;
+    const random = this.#root.child(STREAM.clients).child(index);
     const service = random.pick(SERVICES);
     const isV6 = service.address.includes(":");
     const place = `client${index}`;
-    const isPlain = this.options.isPlain ?? false;
-    const range = { backends, bodyMax, isPlain };
-    const mtu = isPlain ? 1500 : random.pick([1500, 1500, 1500, 1400, 1280]);
-    if (mtu < 1500) {
-      const faults = this.#faultMax === 0 ? NO_FAULTS : drawFaults(random, this.#faultMax);
-      this.#cluster.network.setFaults("*", place, { ...faults, mtu });
+    const mtu = random.pick([1500, 1500, 1500, 1400, 1280]);
+    if (mtu < 1500 && !isPlain && faultKinds.includes("mtu")) {
+      this.#cluster.network.setFaults("*", place, { ...this.#faults(random.child("path")), mtu });
     }
+    let number = index * CONNECTIONS_MAX;
+    const range = { backends, bodyMax, isPlain };
     this.#open++;
     const visitor = new Visitor({
       cluster: this.#cluster,
       random,
       place,
-      address: isV6 ? `fd01::${index + 1}` : `10.1.0.${index + 1}`,
+      address: isV6 ? `fd01::${(index + 1).toString(16)}` : `10.1.0.${index + 1}`,
       port: 10_000 + random.below(50_000),
       service,
-      connections: 1 + random.below(this.options.connectionsMax ?? 4),
-      plan: () => drawPlan(random, this.#plans++, range),
+      connections: 1 + random.below(connectionsMax),
+      plan: () => drawPlan(random.child(`plan ${number}`), number++, range),
       events: {
         opened: (who) => this.#opened(who),
         refused: (who, status) => this.#refused(who, status),
@@ -272,7 +271,7 @@ class Run {
   #refused({ backend, address, port }: Visitor, status: string): void {
     this.#oracle.allowReset(address, port, "the classifier answered");
     this.#note(`${address} was answered ${status}`);
-    if (this.#faultMax > 0 || this.#trouble.isTroubled(backend)) return;
+    if (this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(backend)) return;
     this.#problem(`${address} got ${status}, and nothing is wrong with ${backend ?? "nobody"}`);
   }
 
@@ -280,7 +279,8 @@ class Run {
     const address = formatAddress(tuple.remote);
     this.#note(`${address}: ${reason}`);
     const visitor = this.#visitors.find((who) => who.address === address);
-    const isTroubled = this.#faultMax > 0 || this.#trouble.isTroubled(visitor?.backend);
+    const isTroubled =
+      this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(visitor?.backend);
     const isUnknown = reason === "the connection ended while it moved";
     if (isUnknown && isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
   }

@@ -22,8 +22,17 @@ export class Scheduler implements Clock {
     return this.#nowUs;
   }
 
+  get wallStartMs(): number {
+    return WALL_START_MS;
+  }
+
   wallMs(): number {
     return WALL_START_MS + Math.floor(this.#nowUs / 1000);
+  }
+
+  /** Wall time to the microsecond. */
+  wallUs(): number {
+    return WALL_START_MS * 1000 + this.#nowUs;
   }
 
   get pending(): number {

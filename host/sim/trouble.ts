@@ -35,6 +35,8 @@ const SLACK_US = 6_000_000;
 const FIRST_US = 2_000_000;
 const SPAN_US = 5_000_000;
 const SECOND_US = 1_000_000;
+/** How long a service manager takes to start a process again. */
+const GAVE_UP_US = 100_000;
 const CUT: Faults = {
   delayUs: 100,
   jitterUs: 0,
@@ -53,16 +55,15 @@ export class Trouble {
 
   constructor(
     private readonly cluster: Cluster,
-    private readonly random: SeededRandom,
     private readonly server: (backend: string) => SimServer | undefined,
     private readonly events: TroubleEvents,
   ) {}
 
   /** At a random moment, to a random backend. */
-  plan(kind: TroubleKind, backends: readonly string[]): void {
-    const name = this.random.pick(backends);
-    const atUs = FIRST_US + this.random.below(SPAN_US);
-    this.cluster.scheduler.at(atUs, () => this.#begin(kind, name));
+  plan(kind: TroubleKind, backends: readonly string[], random: SeededRandom): void {
+    const name = random.pick(backends);
+    const atUs = FIRST_US + random.below(SPAN_US);
+    this.cluster.scheduler.at(atUs, () => this.#begin(kind, name, random));
   }
 
   /** Something is wrong with this backend, or was a moment ago. */
@@ -88,16 +89,16 @@ export class Trouble {
   /** A node gave everything up by itself (R14): its process ends and another one begins. */
   gaveUp(backend: string): void {
     this.cluster.scheduler.after(0, () => {
-      this.#crash(backend, "it gave up", this.random.pick([10_000, SECOND_US]));
+      this.#crash(backend, "it gave up", GAVE_UP_US);
     });
   }
 
-  #begin(kind: TroubleKind, name: string): void {
+  #begin(kind: TroubleKind, name: string, random: SeededRandom): void {
     const seconds = (least: number, most: number): number =>
-      Math.floor((least + this.random.fraction() * (most - least)) * SECOND_US);
+      Math.floor((least + random.fraction() * (most - least)) * SECOND_US);
     if (kind === "crash") {
-      const isForGood = this.random.chance(20);
-      const downUs = this.random.pick([10_000, seconds(0, 1), seconds(1, 15)]);
+      const isForGood = random.chance(20);
+      const downUs = random.pick([10_000, seconds(0, 1), seconds(1, 15)]);
       this.#crash(name, "a crash", isForGood ? Infinity : downUs);
     } else if (kind === "forwarder-crash") this.#crashForwarder(seconds(0, 8));
     else if (kind === "pause") this.#pause(name, seconds(0, 4.5));
@@ -105,7 +106,7 @@ export class Trouble {
     else if (kind === "forwarder-pause") this.#pause(FORWARDER, seconds(0, 9));
     else if (kind === "drain") this.#drain(name);
     else if (kind === "refuse") this.#refuse(name, seconds(0, 3));
-    else if (kind === "partition") this.#partition(name, seconds(0, 12));
+    else if (kind === "partition") this.#partition(name, seconds(0, 12), random);
     else this.#slowBlob(name, seconds(0, 1));
   }
 
@@ -170,9 +171,9 @@ export class Trouble {
   }
 
   /** Both directions, or one. */
-  #partition(name: string, forUs: number): void {
+  #partition(name: string, forUs: number, random: SeededRandom): void {
     const [here, there] = [udpPlace(name), udpPlace(FORWARDER)];
-    const paths = this.random.pick([
+    const paths = random.pick([
       [`${here}>${there}`],
       [`${there}>${here}`],
       [`${here}>${there}`, `${there}>${here}`],

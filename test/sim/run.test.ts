@@ -3,7 +3,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createNodeCipher } from "../../host/link/cipher.ts";
 import type { Log } from "../../host/node/environment.ts";
-import { run, type RunOptions, type RunResult } from "../../host/sim/run.ts";
+import { run, type RunResult } from "../../host/sim/run.ts";
+import { drawScenario, scenarioFlags, type Given } from "../../host/sim/scenario.ts";
 import { TROUBLES } from "../../host/sim/trouble.ts";
 
 const simulation = suite("simulation");
@@ -11,10 +12,10 @@ const simulation = suite("simulation");
 const wasm = readFileSync(new URL("../../core.wasm", import.meta.url));
 const log: Log = { write: () => undefined };
 
-function simulate(options: Partial<RunOptions> & { seed: number }): RunResult {
-  const result = run({ wasm, cipher: createNodeCipher(), log, ...options });
-  const { seed, ...rest } = options;
-  const again = `seed ${seed} ${JSON.stringify(rest)}\n${result.events.join("\n")}`;
+function simulate({ seed, ...given }: Given & { readonly seed: number }): RunResult {
+  const scenario = drawScenario(seed, given);
+  const result = run({ wasm, cipher: createNodeCipher(), log, scenario });
+  const again = `baton sim ${scenarioFlags(scenario)}\n${result.events.join("\n")}`;
   assert.equal(result.problems, [], again);
   return result;
 }

@@ -1,0 +1,94 @@
+/**
+ * What one simulated run consists of: drawn from its seed, or given. What is given changes nothing of what else
+ * is drawn, so that a failing run can be made smaller piece by piece. Knows ranges and flags; must not know nodes.
+ */
+import type { FaultKind } from "./draw.ts";
+import { SeededRandom } from "./random.ts";
+import { TROUBLES, type TroubleKind } from "./trouble.ts";
+
+export interface Scenario {
+  readonly seed: number;
+  readonly backends: number;
+  /** Classifiers on nodes of their own; 0: the forwarder classifies. */
+  readonly classifiers: number;
+  /** Which of the drawn clients take part, by their index. */
+  readonly clients: readonly number[];
+  /** Highest percentage of each fault of a path; 0: a perfect network. */
+  readonly faultPercentMax: number;
+  /** Kinds of faults that there are at all. */
+  readonly faultKinds: readonly FaultKind[];
+  /** Largest body of a request or an answer. */
+  readonly bodyMax: number;
+  /** Connections of each client, one after the other on the same ports. */
+  readonly connectionsMax: number;
+  /** Clients that do nothing unusual. */
+  readonly isPlain: boolean;
+  /** What happens to nodes; "none" holds the place of one that is left out. */
+  readonly troubles: readonly (TroubleKind | "none")[];
+  /** How much faster or slower than real time the clock of a node may run, in millionths. */
+  readonly clockPpmMax: number;
+}
+
+/** A count of clients stands for the first so many. */
+export type Given = Partial<Omit<Scenario, "seed" | "clients">> & {
+  readonly clients?: number | readonly number[];
+};
+
+export const FAULT_KINDS: readonly FaultKind[] = [
+  "loss",
+  "duplicate",
+  "reorder",
+  "corrupt",
+  "delay",
+  "mtu",
+];
+
+/** Words for troubles: "none" holds a place. */
+export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [...TROUBLES, "none"];
+
+/** Streams of a seed, so that what one part draws changes no other. */
+export const STREAM = { scenario: 1, cluster: 2, network: 3, faults: 4, troubles: 5, clients: 6 };
+
+export function drawScenario(seed: number, given: Given = {}): Scenario {
+  const random = new SeededRandom(seed).child(STREAM.scenario);
+  const few = 1 + random.below(20);
+  const many = 20 + random.below(181);
+  const count = random.chance(4) ? many : few;
+  const drawn = {
+    backends: random.pick([2, 2, 3, 4, 6]),
+    classifiers: 0,
+    faultPercentMax: random.pick([0, 1, 3, 10]),
+    faultKinds: FAULT_KINDS,
+    // Much of everything at once takes long and shows nothing new.
+    bodyMax: count > 20 ? random.pick([100, 5000]) : random.pick([100, 5000, 300_000]),
+    connectionsMax: 4,
+    isPlain: false,
+    troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)),
+    clockPpmMax: random.pick([0, 100, 500]),
+  };
+  const { clients = count, ...rest } = given;
+  const chosen =
+    typeof clients === "number" ? Array.from({ length: clients }, (_, i) => i) : clients;
+  return { seed, ...drawn, ...rest, clients: chosen };
+}
+
+/** The flags of `baton sim` that make this very run. */
+export function scenarioFlags(scenario: Scenario): string {
+  const { seed, clients, troubles, faultKinds } = scenario;
+  const list = (values: readonly (string | number)[]): string => values.join(",") || "none";
+  const isFirst = clients.every((client, index) => client === index);
+  const parts = [
+    `--seed ${seed}`,
+    `--backends ${scenario.backends}`,
+    ...(scenario.classifiers > 0 ? [`--classifiers ${scenario.classifiers}`] : []),
+    isFirst ? `--clients ${clients.length}` : `--only-clients ${list(clients)}`,
+    `--faults ${scenario.faultPercentMax}`,
+    ...(faultKinds.length < FAULT_KINDS.length ? [`--fault-kinds ${list(faultKinds)}`] : []),
+    `--body ${scenario.bodyMax}`,
+    `--connections ${scenario.connectionsMax}`,
+    `--troubles ${list(troubles)}`,
+    `--clock-ppm ${scenario.clockPpmMax}`,
+    ...(scenario.isPlain ? ["--plain"] : []),
+  ];
+  return parts.join(" ");
+}
