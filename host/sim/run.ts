@@ -299,7 +299,10 @@ class Run {
     const keys = new Set(this.#oracle.forwarderLost());
     for (const visitor of this.#visitors) {
       const { address, port, backend } = visitor;
-      const isLost = backend !== undefined && this.#trouble.isUnknown(backend);
+      // A node that gives its connections up later cannot tell a forwarder that knows nothing of them.
+      const isLost =
+        backend !== undefined &&
+        (this.#trouble.isUnknown(backend) || this.#trouble.maySeemDead(backend));
       if (keys.has(`${address} ${port}`) || isLost) visitor.giveUpAfter(GIVE_UP_US);
     }
   }
