@@ -43,6 +43,7 @@ import { hashInit } from "./flow/hash";
 import { blobReserve } from "./migration";
 import * as listeners from "./tcp/service";
 import * as tcp from "./tcp/tcp";
+import { USAGE, usageTake } from "./usage";
 
 export * from "./connections";
 export * from "./tables";
@@ -64,6 +65,7 @@ export {
 } from "./blob/format";
 export { Err } from "./errors";
 export { Counter } from "./counters";
+export { Usage } from "./usage";
 export { PEERS_MAX, SERVICES_MAX } from "./limits";
 export { ServiceFlag } from "./encap/services";
 export {
@@ -145,6 +147,12 @@ export function mapInfoPtr(): usize {
 /** The counters: u64 each, at 8 * Counter. They are never reset. */
 export function countersPtr(): usize {
   return COUNTERS;
+}
+
+/** How many places of each table and pool are in use now: u32 each, at 4 * Usage, taken by this call. */
+export function usagePtr(): usize {
+  if (clockReady()) usageTake();
+  return USAGE;
 }
 
 /** BATCH_MAX Descriptors of received packets; each `ptr` names its slot. 0 before init. */

@@ -75,6 +75,7 @@ let blocksFresh: u32 = 1;
 let blocksFree: u32 = 0;
 let blocksUsed: u32 = 0;
 let queuesPtr: usize = 0;
+let queuesOpen: u32 = 0;
 let queuesMax: u32 = 0;
 let queuesFresh: u32 = 1;
 let queuesFree: u32 = 0;
@@ -96,6 +97,11 @@ export function holdBytes(): u32 {
   return blocksUsed << BLOCK_SHIFT;
 }
 
+/** Queues that are open. */
+export function holdQueues(): u32 {
+  return queuesOpen;
+}
+
 /** Opens an empty queue for a flow; 0 when none is free. */
 export function holdOpen(peer: u32, flow: u32, nowUs: f64): u32 {
   let index = queuesFree;
@@ -104,6 +110,7 @@ export function holdOpen(peer: u32, flow: u32, nowUs: f64): u32 {
     index = queuesFresh;
     queuesFresh += 1;
   } else return 0;
+  queuesOpen += 1;
   const ptr = holdQueuePtr(index);
   memory.fill(ptr, 0, QUEUE_SIZE);
   const queue = changetype<HoldQueue>(ptr);
@@ -121,6 +128,7 @@ export function holdClose(index: u32): u32 {
   holdUnlist(index);
   queue.newer = queuesFree;
   queuesFree = index;
+  queuesOpen -= 1;
   return left;
 }
 

@@ -45,6 +45,7 @@ const FUNCTIONS = [
   "mapGet",
   "mapDelete",
   "mapNote",
+  "usagePtr",
   "mapReset",
   "mapScan",
   "mapBury",

@@ -306,10 +306,8 @@ export class Core {
     return this.#check("mapBury", this.#abi.mapBury(peer));
   }
 
-  /**
-   * Looks at `limit` places from `cursor` on (0 to begin) and calls back for each entry found, which must
-   * not be deleted meanwhile; false ends the walk behind it. Returns the next cursor, 0 at the end.
-   */
+  /** Looks at `limit` places from `cursor` on (0 to begin) and calls back for each entry found, which must
+   *  not be deleted meanwhile; false ends the walk behind it. Returns the next cursor, 0 at the end. */
   mapScan(cursor: number, limit: number, visit: (tuple: Tuple, info: MapInfo) => unknown): number {
     const end = cursor + limit;
     do {
@@ -375,11 +373,14 @@ export class Core {
     this.rx.setHint(index, enumValue(this.#module, "PacketFlag", "SYN_HINT"), sndNxt, tsVal);
   }
 
-  // ---- observation
-
   /** Every counter that is not zero, by name. */
   counters(): Record<string, number> {
     return this.#structures.counters();
+  }
+
+  /** How many places of each table and pool are in use now, by name. */
+  usage(): Record<string, number> {
+    return this.#structures.usage(this.#abi.usagePtr() >>> 0);
   }
 
   #place(address: Uint8Array): number {

@@ -114,6 +114,7 @@ export class Structures {
   readonly #endedStates: ReadonlySet<number | undefined>;
   readonly #timestampsFlag: number;
   readonly #counterNames: readonly (readonly [string, number])[];
+  readonly #usageNames: readonly (readonly [string, number])[];
 
   constructor(module: CoreModule) {
     this.#memory = new Uint8Array(module.memory.buffer);
@@ -139,6 +140,7 @@ export class Structures {
     this.#endedStates = new Set(ended.map((name) => states[name]));
     this.#timestampsFlag = enumValue(module, "Flag", "TIMESTAMPS");
     this.#counterNames = Object.entries(group(module, "Counter"));
+    this.#usageNames = Object.entries(group(module, "Usage"));
   }
 
   /** Where 16 bytes of an address can be put for a call: the tuple's own place. */
@@ -278,6 +280,15 @@ export class Structures {
     put("SEG_SEQ", numbers.segSeq);
     put("TS_VAL", numbers.timestamps?.tsVal ?? 0);
     put("TS_ECR", numbers.timestamps?.tsEcr ?? 0);
+  }
+
+  /** Every number of `usagePtr()`, by name. */
+  usage(ptr: number): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (const [name, index] of this.#usageNames) {
+      found[name.toLowerCase()] = this.#view.getUint32(ptr + 4 * index, true);
+    }
+    return found;
   }
 
   /** Every counter that is not zero, by name. */
