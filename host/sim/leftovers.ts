@@ -3,7 +3,7 @@
  * Knows the tables of the nodes; must not know how anything got there.
  */
 import { formatAddress } from "../core/address.ts";
-import type { Cluster } from "./cluster.ts";
+import { FORWARDER, type Cluster } from "./cluster.ts";
 
 export function leftovers(cluster: Cluster): string[] {
   const found: string[] = [];
@@ -28,8 +28,10 @@ export function leftovers(cluster: Cluster): string[] {
     expectNone(records, `${name}: records`);
     expectNone(role.classifier.size, `${name}: connections`);
     expectNone(role.migrator.outgoingCount, `${name}: moves`);
+    found.push(...inUse(name, core.usage()));
     expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
   }
+  found.push(...inUse(FORWARDER, core.usage()));
   for (const { name, core, role, isUp } of backends) {
     if (!isUp) continue;
     let records = 0;
@@ -37,6 +39,54 @@ export function leftovers(cluster: Cluster): string[] {
     expectNone(records, `${name}: records`);
     expectNone(role.connections, `${name}: connections`);
     expectNone(role.migrator.outgoingCount, `${name}: moves`);
+    found.push(...inUse(name, core.usage()), ...unaccounted(name, core.counters()));
   }
+  return found;
+}
+
+/** Every pool of a core is as full as it was at first. */
+function inUse(name: string, usage: Readonly<Record<string, number>>): string[] {
+  return Object.entries(usage)
+    .filter(([, count]) => count > 0)
+    .map(([pool, count]) => `${name}: ${count} of ${pool} are in use`);
+}
+
+/** What a backend's core counts for a packet when it comes to its tunnel address: one of these for each. */
+const BACKEND_OUTCOMES = [
+  "ip_malformed",
+  "ip_fragment",
+  "ip_checksum",
+  "ip_martian",
+  "ip_protocol",
+  "ip_not_ours",
+  "segment_malformed",
+  "offload_malformed",
+  "tunnel_stranger",
+  "tunnel_flow_zero",
+  "decapsulated",
+  "early_held",
+  "early_refused",
+  "frozen_held",
+  "frozen_refused",
+  "icmp_forwarded",
+  "icmp_local",
+  "icmp_ignored",
+  "icmp_malformed",
+];
+
+/** Packets that came in and that no counter speaks of; held ones of which nobody says what became of them. */
+function unaccounted(name: string, counters: Readonly<Record<string, number>>): string[] {
+  const sum = (names: readonly string[]): number =>
+    names.reduce((total, counter) => total + (counters[counter] ?? 0), 0);
+  const found: string[] = [];
+  const handedBack = sum(["handed_back"]);
+  const missing = sum(["packets_in"]) - sum(BACKEND_OUTCOMES);
+  // What is handed back at once is counted there only, what waited before that twice.
+  if (missing < 0 || missing > handedBack)
+    found.push(`${name}: ${missing} packets unaccounted for`);
+  const waited = sum(["early_held", "frozen_held"]);
+  const settled = sum(["early_replayed", "frozen_replayed", "held_discarded"]);
+  if (waited > settled + handedBack)
+    found.push(`${name}: ${waited - settled} held packets are gone`);
   return found;
 }

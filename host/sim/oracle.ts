@@ -8,7 +8,7 @@
  *     no acknowledgement of what it never sent, a TSval never lower, a window edge never back
  * I3  a RST to a client only for a listed cause
  */
-import { ACK, FIN, RST, SYN, flagText, parseTcp, type TcpPacket } from "./packet.ts";
+import { ACK, FIN, RST, SYN, flagText, viewTcp, type TcpPacket } from "./packet.ts";
 import { add, after, distance, word32 } from "./sequence.ts";
 
 export interface Violation {
@@ -51,6 +51,8 @@ export interface Flow {
   serverFin: number | undefined;
   serverFinAcked: boolean;
   serverFinFirst: boolean;
+  /** When both sides' FINs had been acknowledged. */
+  overUs: number | undefined;
   /** The first listed cause for a RST. */
   resetAllowed: string | undefined;
 }
@@ -99,6 +101,13 @@ export class Oracle {
     if (at >= 0) owners?.splice(at, 1);
   }
 
+  /** A backend's process ended: what its stack had is gone, TIME-WAIT too. */
+  nodeLost(name: string, cause: string): void {
+    for (const flow of this.#flows.values()) {
+      if (flow.owners.at(-1)?.startsWith(`${name}#`)) flow.resetAllowed ??= cause;
+    }
+  }
+
   /** The forwarder's process ended: what its own stack had is gone. Its clients' keys. */
   forwarderLost(): string[] {
     const lost: string[] = [];
@@ -117,7 +126,7 @@ export class Oracle {
     this.packets++;
     let segment: TcpPacket;
     try {
-      segment = parseTcp(bytes);
+      segment = viewTcp(bytes);
     } catch {
       return;
     }
@@ -164,7 +173,7 @@ export class Oracle {
     const flow = this.#flows.get(key);
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
     if (segment.flags & RST) {
-      if (!this.#ghostOf(key, node)) this.#reset(key, flow, segment, object);
+      if (!this.#ghostOf(key, node)) this.#reset(key, flow, segment, atUs, object);
       return;
     }
     if (isProbe(node, flow, segment)) return;
@@ -178,9 +187,10 @@ export class Oracle {
     owner(flow, node, object);
     timestamps(flow, segment, object);
     numbers(flow, segment, object);
+    if (isOver(flow)) flow.overUs ??= atUs;
   }
 
-  #reset(key: string, flow: Flow, segment: TcpPacket, object: Object): void {
+  #reset(key: string, flow: Flow, segment: TcpPacket, atUs: number, object: Object): void {
     const next = this.#candidates.get(key);
     const isForNext = next !== undefined && segment.ack === add(next.iss, 1);
     const about = isForNext && segment.flags & ACK ? next : flow;
@@ -191,7 +201,12 @@ export class Oracle {
     const isOld = about.serverIss !== undefined && after(about.serverIss, segment.seq);
     if (isOld && !(segment.flags & ACK)) return;
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
-    if (!isOver(about) && about.resetAllowed === undefined) object("I3", "RST without a cause");
+    if (about.resetAllowed !== undefined) return;
+    if (!isOver(about)) return object("I3", "RST without a cause");
+    about.overUs ??= atUs;
+    // RFC 9293 3.6.1: who sent the first FIN answers in TIME-WAIT, and nobody resets meanwhile.
+    const isWaiting = about.serverFinFirst && atUs - about.overUs < TIME_WAIT_US;
+    if (isWaiting) object("I3", "RST for a connection in TIME-WAIT");
   }
 
   #synAck(key: string, flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
@@ -241,6 +256,8 @@ export class Oracle {
   }
 }
 
+/** A little less than it lasts: clocks differ, and the last FIN is counted when it leaves. */
+const TIME_WAIT_US = 55_000_000;
 const FORWARDER_MARK = "forwarder ";
 
 function markOf(node: Emitter): string {
@@ -346,6 +363,7 @@ function newFlow(segment: TcpPacket): Flow {
     serverFin: undefined,
     serverFinAcked: false,
     serverFinFirst: false,
+    overUs: undefined,
     resetAllowed: undefined,
   };
 }

@@ -6,6 +6,7 @@
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { Cipher, Log } from "../node/environment.ts";
+import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
 import { Digest } from "./digest.ts";
@@ -77,6 +78,8 @@ class Run {
   readonly #servers: SimServer[] = [];
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
+  /** When each flow identifier was infused last. */
+  readonly #arrivals = new Map<number, number>();
   #handoffs = 0;
   #open = 0;
 
@@ -150,6 +153,7 @@ class Run {
         rejected: (tuple, reason) => this.#rejected(tuple, reason),
       },
       backendEvents: (name) => ({
+        arrived: (_connection, { flow }) => this.#arrived(name, flow),
         restart: () => {
           if (!this.#trouble.maySeemDead(name))
             this.#problem(`I3: ${name} gave up without a cause`);
@@ -157,6 +161,17 @@ class Run {
         },
       }),
     });
+  }
+
+  /** I4: a flow identifier names one connection until its quarantine ends, and a blob is infused once. */
+  #arrived(backend: string, flow: number): void {
+    const nowUs = this.#cluster.scheduler.nowUs();
+    const before = this.#arrivals.get(flow);
+    if (before !== undefined && nowUs - before < TIMERS.quarantineUs) {
+      const agoMs = Math.round((nowUs - before) / 1000);
+      this.#problem(`I4: ${backend}: flow ${flow} was infused ${agoMs} ms ago already`);
+    }
+    this.#arrivals.set(flow, nowUs);
   }
 
   #isOver(): boolean {
@@ -191,7 +206,12 @@ class Run {
       const isNode = isForwarder || isClassifier || this.#latest.has(from);
       const kind = { isForwarder, opens: isClassifier };
       const emitter = isNode && { name: from, life: this.#cluster.life(from), ...kind };
-      if (!to.startsWith("udp:")) this.#oracle.watch(emitter || undefined, bytes, atUs);
+      if (!to.startsWith("udp:")) {
+        this.#oracle.watch(emitter || undefined, bytes, atUs);
+        if (this.#latest.has(from) && this.#trouble.mustBeSilent(from)) {
+          this.#problem(`I1: ${from} speaks after it was declared dead (R14)`);
+        }
+      }
       this.#digest.number(atUs);
       this.#digest.text(from);
       this.#digest.text(to);
@@ -286,6 +306,7 @@ class Run {
   }
 
   #lost(backend: string, cause: string): void {
+    this.#oracle.nodeLost(backend, `${backend}: ${cause}`);
     for (const visitor of this.#visitors) {
       if (visitor.backend !== backend) continue;
       this.#oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);

@@ -50,6 +50,8 @@ const CUT: Faults = {
 export class Trouble {
   /** Until when a backend may be refused, suspected or left without an answer. */
   readonly #until = new Map<string, number>();
+  /** Backends whose datagrams were held up by a trouble. */
+  readonly #cut = new Set<string>();
   /** Until when it may be declared dead. */
   readonly #silentUntil = new Map<string, number>();
 
@@ -77,6 +79,18 @@ export class Trouble {
   /** The forwarder may hold it for dead. */
   maySeemDead(backend: string): boolean {
     return this.cluster.scheduler.nowUs() < (this.#silentUntil.get(backend) ?? 0);
+  }
+
+  /**
+   * It stood still and was declared dead meanwhile: it hears that before it says anything (R14). Where paths lose
+   * datagrams, or are cut, it may not hear it.
+   */
+  mustBeSilent(backend: string): boolean {
+    const { forwarder, network } = this.cluster;
+    const peer = forwarder.role.judge.peers.get(this.cluster.backend(backend).id);
+    if (!peer?.isDead || !forwarder.isUp) return false;
+    const isCut = this.#cut.has(backend) || network.counters.lost + network.counters.corrupted > 0;
+    return !isCut && this.cluster.life(FORWARDER) === 1;
   }
 
   /** The forwarder knows another life of it than the present one, or none. */
@@ -172,6 +186,7 @@ export class Trouble {
 
   /** Both directions, or one. */
   #partition(name: string, forUs: number, random: SeededRandom): void {
+    this.#cut.add(name);
     const [here, there] = [udpPlace(name), udpPlace(FORWARDER)];
     const paths = random.pick([
       [`${here}>${there}`],
@@ -186,6 +201,7 @@ export class Trouble {
 
   /** Blobs and messages are late, packets are not: they wait for their connection. */
   #slowBlob(name: string, delayUs: number): void {
+    this.#cut.add(name);
     const path = `${udpPlace(FORWARDER)}>${udpPlace(name)}`;
     const forUs = 3 * SECOND_US;
     this.events.note(`${path}: ${delayUs} us late for ${forUs} us`);

@@ -79,10 +79,10 @@ export class Visitor {
     this.#isLost = false;
     const plan = this.#plan;
     const isBroken = (): boolean => plan.end.how !== "none" || this.#isLost;
-    const problem = (what: string): void =>
-      events.problem(`${place} connection ${this.#number}: ${what}`);
+    const problem = (invariant: string, what: string): void =>
+      events.problem(`${invariant}: ${place} connection ${this.#number}: ${what}`);
     const talk = new Talk(plan, cluster.scheduler, random, {
-      fault: problem,
+      fault: (what) => problem("I2", what),
       refused: (status) => events.refused(this, status),
     });
     const client: StrictClient = new StrictClient({
@@ -107,9 +107,9 @@ export class Visitor {
         data: (bytes) => talk.data(client, bytes),
         ended: () => talk.ended(client),
         finished: (how) => {
-          if (how === "timeout" && !isBroken()) problem("timed out");
+          if (how === "timeout" && !isBroken()) problem("I3", "timed out");
           const isShort = how === "closed" && !talk.isDone && !talk.isRefused;
-          if (isShort && !isBroken()) problem("closed before its end");
+          if (isShort && !isBroken()) problem("I2", "closed before its end");
           this.#next();
         },
         violation: (what) => events.problem(`I2: ${what}`),
