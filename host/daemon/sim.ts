@@ -3,7 +3,7 @@
  * standard output; what a run does and what must hold is host/sim's.
  */
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
-import { createNodeCipher } from "../link/nodecipher.ts";
+import { createCipher } from "../link/cipher.ts";
 import { jsonLine } from "../observe/json.ts";
 import { run, type RunResult } from "../sim/run.ts";
 import { drawScenario, scenarioFlags, type Given, type Scenario } from "../sim/scenario.ts";
@@ -29,7 +29,7 @@ export interface SimOptions {
 export function simulate(options: SimOptions): boolean {
   const { first, count, given, json } = options;
   const log = { write: () => undefined };
-  const common = { wasm: readFileSync(CORE_WASM), cipher: createNodeCipher(), log };
+  const common = { wasm: readFileSync(CORE_WASM), cipher: createCipher(), log };
   const file = options.trace === undefined ? undefined : openSync(options.trace, "w", 0o644);
   const trace = file === undefined ? undefined : new SimTrace((bytes) => writeSync(file, bytes));
   const began = { wallMs: performance.now(), cpuUs: cpuUs() };

@@ -4,7 +4,7 @@
  * of what was never sent). Knows RFC 9293; shares no code with the core. It is slow and simple on purpose:
  * a fixed window of segments in flight, go-back on timeout, one fast retransmission.
  */
-import { ACK, FIN, PSH, RST, SYN, option, parseTcp, type TcpPacket } from "./packet.ts";
+import { ACK, FIN, PSH, RST, SYN, option, viewTcp, type TcpPacket } from "./packet.ts";
 import { Segments, type ClientOptions } from "./segments.ts";
 import { add, after, distance, word16, word32 } from "./sequence.ts";
 
@@ -113,7 +113,7 @@ export class StrictClient {
     if (this.#isGone) return;
     let segment: TcpPacket;
     try {
-      segment = parseTcp(bytes);
+      segment = viewTcp(bytes);
     } catch {
       return; // Corrupted on the way: a real stack drops it too.
     }

@@ -3,9 +3,9 @@
  * know what they mean beyond where their destination address stands.
  */
 import type { PacketBatch } from "../core/batch.ts";
-import { formatAddress } from "../core/address.ts";
 import type { Link } from "../link/link.ts";
 import type { Network } from "./network.ts";
+import { addressText } from "./packet.ts";
 
 const QUEUE_MAX = 4096;
 
@@ -80,5 +80,5 @@ export class SimLink implements Link {
 /** Text of the destination address of an IP packet of either version. */
 export function destination(bytes: Uint8Array): string {
   const isV4 = (bytes[0] ?? 0) >> 4 === 4;
-  return formatAddress(isV4 ? bytes.subarray(16, 20) : bytes.subarray(24, 40));
+  return isV4 ? addressText(bytes, 16, 4) : addressText(bytes, 24, 16);
 }

@@ -7,12 +7,48 @@ import { formatAddress, parseAddress } from "../core/address.ts";
 /** An address given as text or as bytes in network order. */
 export type Address = string | Uint8Array;
 
+/** Addresses that were met, both ways: a run has a few hundred, and each stands in every packet. */
+const KNOWN_MAX = 4096;
+const bytesOf = new Map<string, Uint8Array>();
+const textOf = new Map<number, string>();
+
 /** @throws Error when text is no address. */
 export function toAddress(address: Address): Uint8Array {
   if (typeof address !== "string") return address;
-  const bytes = parseAddress(address);
-  if (!bytes) throw new Error(`not an address: ${address}`);
+  let bytes = bytesOf.get(address);
+  if (!bytes) {
+    bytes = parseAddress(address);
+    if (!bytes) throw new Error(`not an address: ${address}`);
+    if (bytesOf.size >= KNOWN_MAX) bytesOf.clear();
+    bytesOf.set(address, bytes);
+  }
   return bytes;
+}
+
+/** Text of the address of 4 or 16 bytes at `at`. */
+export function addressText(bytes: Uint8Array, at: number, len: 4 | 16): string {
+  const end = at + len;
+  const low = word(bytes, end - 4);
+  const high = len === 4 ? 0 : word(bytes, at);
+  let isShort = true;
+  for (let index = at + 4; index < end - 4; index++) isShort &&= bytes[index] === 0;
+  // Two halves make a whole number that no other address has: no IPv6 one begins with zeros here.
+  const key = 0x1_0000_0000 * (high >>> 11) + low;
+  if (!isShort || (high & 0x7ff) !== 0 || (len === 16 && high === 0)) {
+    return formatAddress(bytes.subarray(at, end));
+  }
+  let text = textOf.get(key);
+  if (text === undefined) {
+    text = formatAddress(bytes.subarray(at, end));
+    if (textOf.size >= KNOWN_MAX) textOf.clear();
+    textOf.set(key, text);
+  }
+  return text;
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  return high * 0x10000 + (((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0));
 }
 
 export const FIN = 1;
@@ -101,12 +137,16 @@ export interface TcpOption {
 
 /** One's complement sum of 16-bit big-endian words, folded: RFC 1071 in its plainest form. */
 export function internetSum(bytes: Uint8Array, start = 0): number {
+  const even = bytes.length & ~1;
   let sum = start;
-  for (let i = 0; i < bytes.length; i += 2) {
-    sum += (bytes[i]! << 8) | (bytes[i + 1] ?? 0);
-    if (sum > 0xffff) sum -= 0xffff;
-  }
-  return sum;
+  for (let i = 0; i < even; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;
+  if (even < bytes.length) sum += bytes[even]! << 8;
+  return fold(sum);
+}
+
+/** Carries back in: what a sum modulo 2^16 - 1 is, except that it is 0 only for nothing but zeros. */
+function fold(sum: number): number {
+  return sum === 0 ? 0 : ((sum - 1) % 0xffff) + 1;
 }
 
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
@@ -126,8 +166,9 @@ export function pseudoHeaderSum(
   protocol: number,
   len: number,
 ): number {
-  const tail = Uint8Array.of(len >>> 24, (len >> 16) & 255, (len >> 8) & 255, len & 255);
-  return internetSum(concat(source, destination, tail, Uint8Array.of(0, 0, 0, protocol)));
+  return fold(
+    internetSum(source) + internetSum(destination) + protocol + (len >>> 16) + (len & 0xffff),
+  );
 }
 
 export function buildTcp(fields: IpFields & TcpFields): Uint8Array {
@@ -236,6 +277,11 @@ const EXTENSION_TYPES = [0, 43, 44, 60];
 
 /** Parses a whole TCP packet; throws on anything that a test should not have produced. */
 export function parseTcp(bytes: Uint8Array): TcpPacket {
+  return viewTcp(bytes.slice());
+}
+
+/** The same without a copy: options and payload are views of `bytes`. */
+export function viewTcp(bytes: Uint8Array): TcpPacket {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = bytes[0]! >> 4;
   if (version !== 4 && version !== 6) throw new Error(`IP version ${version}`);
@@ -250,24 +296,24 @@ export function parseTcp(bytes: Uint8Array): TcpPacket {
     protocol = next;
   }
   if (protocol !== PROTOCOL_TCP) throw new Error(`protocol ${protocol}`);
-  const source = bytes.slice(isV4 ? 12 : 8, isV4 ? 16 : 24);
-  const destination = bytes.slice(isV4 ? 16 : 24, isV4 ? 20 : 40);
-  const segment = bytes.slice(ipHeaderLen, totalLen);
+  const source = bytes.subarray(isV4 ? 12 : 8, isV4 ? 16 : 24);
+  const destination = bytes.subarray(isV4 ? 16 : 24, isV4 ? 20 : 40);
+  const segment = bytes.subarray(ipHeaderLen, totalLen);
   const headerLen = (segment[12]! >> 4) * 4;
   if (headerLen < 20 || headerLen > segment.length) throw new Error(`data offset ${headerLen}`);
-  const tcp = new DataView(segment.buffer);
+  const tcp = new DataView(segment.buffer, segment.byteOffset, segment.length);
   const pseudo = pseudoHeaderSum(source, destination, PROTOCOL_TCP, segment.length);
-  const optionBytes = segment.slice(20, headerLen);
+  const optionBytes = segment.subarray(20, headerLen);
   return {
     version,
-    source: formatAddress(source),
-    destination: formatAddress(destination),
+    source: addressText(bytes, isV4 ? 12 : 8, isV4 ? 4 : 16),
+    destination: addressText(bytes, isV4 ? 16 : 24, isV4 ? 4 : 16),
     ttl: isV4 ? bytes[8]! : bytes[7]!,
     trafficClass: isV4 ? bytes[1]! : (view.getUint16(0) >> 4) & 255,
     identification: isV4 ? view.getUint16(4) : 0,
     totalLen,
     ipHeaderLen,
-    ipChecksumOk: !isV4 || internetSum(bytes.slice(0, ipHeaderLen)) === 0xffff,
+    ipChecksumOk: !isV4 || internetSum(bytes.subarray(0, ipHeaderLen)) === 0xffff,
     protocol,
     sourcePort: tcp.getUint16(0),
     destinationPort: tcp.getUint16(2),
@@ -281,7 +327,7 @@ export function parseTcp(bytes: Uint8Array): TcpPacket {
     partialChecksumOk: tcp.getUint16(16) === pseudo,
     options: parseOptions(optionBytes),
     optionBytes,
-    payload: segment.slice(headerLen),
+    payload: segment.subarray(headerLen),
   };
 }
 
@@ -297,7 +343,7 @@ export function parseOptions(bytes: Uint8Array): TcpOption[] {
     }
     const len = bytes[at + 1] ?? 0;
     if (len < 2 || at + len > bytes.length) break;
-    found.push({ kind, bytes: bytes.slice(at + 2, at + len) });
+    found.push({ kind, bytes: bytes.subarray(at + 2, at + len) });
     at += len;
   }
   return found;
