@@ -204,8 +204,8 @@ export class Oracle {
     if (about.resetAllowed !== undefined) return;
     if (!isOver(about)) return object("I3", "RST without a cause");
     about.overUs ??= atUs;
-    // RFC 9293 3.6.1: who sent the first FIN answers in TIME-WAIT, and nobody resets meanwhile.
-    const isWaiting = about.serverFinFirst && atUs - about.overUs < TIME_WAIT_US;
+    // RFC 9293 3.6.1: who sent the first FIN answers in TIME-WAIT, and nobody resets before the next SYN.
+    const isWaiting = about.serverFinFirst && !next && atUs - about.overUs < TIME_WAIT_US;
     if (isWaiting) object("I3", "RST for a connection in TIME-WAIT");
   }
 
