@@ -28,6 +28,7 @@ interface Flags {
   readonly body?: string;
   readonly connections?: string;
   readonly clockPpm?: string;
+  readonly moves?: string;
   readonly plain?: boolean;
 }
 
@@ -54,6 +55,7 @@ export function addSim(program: Command): void {
     .option("--body <BYTES>", "the largest body of a request or an answer")
     .option("--connections <COUNT>", "connections of each client, at most")
     .option("--clock-ppm <PPM>", "how far from real time a node's clock may run, in millionths")
+    .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
     .option("--plain", "clients that do nothing unusual")
     .action(async (flags: Flags) => {
       const { simulate } = await import("../daemon/sim.ts");
@@ -82,6 +84,7 @@ async function given(flags: Flags): Promise<Given> {
     bodyMax: count(flags.body, "--body", 1, BODY_MAX),
     connectionsMax: count(flags.connections, "--connections", 1, CONNECTIONS_MAX),
     clockPpmMax: count(flags.clockPpm, "--clock-ppm", 0, PPM_MAX),
+    movePercent: count(flags.moves, "--moves", 0, 100),
     isPlain: flags.plain === true ? true : undefined,
   };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));

@@ -76,12 +76,14 @@ export class Oracle {
   /**
    * @param services       the service addresses, in text form
    * @param isUnreachable  a forwarder that began anew has not heard from this node
+   * @param isInDoubt      a move of this client's connection has begun, and may end without an answer
    * @param clockSlackMs   how far the clocks of two nodes may have come apart
    */
   constructor(
     services: Iterable<string>,
     private readonly isUnreachable: (node: string) => boolean = () => false,
     private readonly clockSlackMs: () => number = () => 0,
+    private readonly isInDoubt: (address: string, port: number) => boolean = () => false,
   ) {
     this.#services = new Set(services);
   }
@@ -201,6 +203,9 @@ export class Oracle {
     const isOld = about.serverIss !== undefined && after(about.serverIss, segment.seq);
     if (isOld && !(segment.flags & ACK)) return;
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
+    if (this.isInDoubt(segment.destination, segment.destinationPort)) {
+      about.resetAllowed ??= "nobody knows how a move ended";
+    }
     if (about.resetAllowed !== undefined) return;
     if (!isOver(about)) return object("I3", "RST without a cause");
     about.overUs ??= atUs;

@@ -6,6 +6,7 @@
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { Cipher, Log } from "../node/environment.ts";
+import type { LiveConnection } from "../node/live.ts";
 import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
@@ -16,6 +17,7 @@ import type { Faults } from "./network.ts";
 import { udpPlace } from "./node.ts";
 import { Oracle } from "./oracle.ts";
 import { buildIcmp, toAddress } from "./packet.ts";
+import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
 import { Trouble } from "./trouble.ts";
@@ -40,6 +42,8 @@ export interface RunResult {
   readonly packets: number;
   readonly virtualUs: number;
   readonly handoffs: number;
+  /** From one backend to another. */
+  readonly moves: number;
   /** Over every packet, its path and its time: the same seed gives the same one. */
   readonly digest: number;
 }
@@ -71,6 +75,7 @@ class Run {
     SERVICES.map(({ address }) => address),
     (node) => this.#cluster.life(FORWARDER) > 1 && this.#trouble.isUnknown(node),
     () => this.#clockSlackMs(),
+    (address, port) => this.#isUnsafe() && this.#moves.isMoving(address, port),
   );
   readonly #digest = new Digest();
   readonly #cluster: Cluster;
@@ -78,9 +83,11 @@ class Run {
   readonly #servers: SimServer[] = [];
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
+  readonly #moves: Moves;
   /** When each flow identifier was infused last. */
   readonly #arrivals = new Map<number, number>();
   #handoffs = 0;
+  #moved = 0;
   #open = 0;
 
   constructor(private readonly options: RunOptions) {
@@ -90,6 +97,15 @@ class Run {
     const backends = Array.from({ length: scenario.backends }, (_, index) => `b${index + 1}`);
     const readers = Array.from({ length: scenario.classifiers }, (_, index) => `c${index + 1}`);
     this.#cluster = this.#newCluster(backends, readers);
+    const random = this.#root.child(STREAM.moves);
+    const { scheduler } = this.#cluster;
+    this.#moves = new Moves(scheduler, random, scenario.movePercent, backends, {
+      moved: () => this.#moved++,
+      lost: (address, port) => {
+        this.#oracle.allowReset(address, port, "its move was lost");
+        if (!this.#isUnsafe()) this.#problem(`I3: the move of ${address} ${port} was lost`);
+      },
+    });
     this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), {
       lost: (backend, cause) => this.#lost(backend, cause),
       forwarderLost: () => this.#forwarderLost(),
@@ -125,6 +141,7 @@ class Run {
       packets: this.#oracle.packets,
       virtualUs: scheduler.nowUs(),
       handoffs: this.#handoffs,
+      moves: this.#moved,
       digest: this.#digest.value,
     };
   }
@@ -153,7 +170,7 @@ class Run {
         rejected: (tuple, reason) => this.#rejected(tuple, reason),
       },
       backendEvents: (name) => ({
-        arrived: (_connection, { flow }) => this.#arrived(name, flow),
+        arrived: (live, { flow }) => this.#arrived(name, flow, live),
         restart: () => {
           if (!this.#trouble.maySeemDead(name))
             this.#problem(`I3: ${name} gave up without a cause`);
@@ -164,7 +181,10 @@ class Run {
   }
 
   /** I4: a flow identifier names one connection until its quarantine ends, and a blob is infused once. */
-  #arrived(backend: string, flow: number): void {
+  #arrived(backend: string, flow: number, live: LiveConnection): void {
+    const { address, port } = live.remote;
+    this.#oracle.arrived(address, port, { name: backend, life: this.#cluster.life(backend) });
+    this.#moves.arrived(backend, live);
     const nowUs = this.#cluster.scheduler.nowUs();
     const before = this.#arrivals.get(flow);
     if (before !== undefined && nowUs - before < TIMERS.quarantineUs) {
@@ -282,8 +302,14 @@ class Run {
     this.#cluster.scheduler.at(atUs, () => visitor.open());
   }
 
+  /** Something may go wrong that leaves the outcome of a handoff unknown. */
+  #isUnsafe(): boolean {
+    return this.#scenario.faultPercentMax > 0 || this.#scenario.troubles.length > 0;
+  }
+
   #opened(visitor: Visitor): void {
     const { backend = "", address, port } = visitor;
+    this.#moves.begin(address, port);
     const isDoomed = this.#trouble.maySeemDead(backend) || this.#trouble.isUnknown(backend);
     if (isDoomed) this.#oracle.allowReset(address, port, `${backend} is not well`);
   }
@@ -308,7 +334,8 @@ class Run {
   #lost(backend: string, cause: string): void {
     this.#oracle.nodeLost(backend, `${backend}: ${cause}`);
     for (const visitor of this.#visitors) {
-      if (visitor.backend !== backend) continue;
+      const { address, port } = visitor;
+      if (visitor.backend !== backend && !this.#moves.isAt(address, port, backend)) continue;
       this.#oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
       // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
       const { forwarder } = this.#cluster;
@@ -321,9 +348,10 @@ class Run {
     for (const visitor of this.#visitors) {
       const { address, port, backend } = visitor;
       // A node that gives its connections up later cannot tell a forwarder that knows nothing of them.
-      const isLost =
-        backend !== undefined &&
-        (this.#trouble.isUnknown(backend) || this.#trouble.maySeemDead(backend));
+      const isLost = this.#cluster.backends.some(({ name }) => {
+        const hasIt = name === backend || this.#moves.isAt(address, port, name);
+        return hasIt && (this.#trouble.isUnknown(name) || this.#trouble.maySeemDead(name));
+      });
       if (keys.has(`${address} ${port}`) || isLost) visitor.giveUpAfter(GIVE_UP_US);
     }
   }

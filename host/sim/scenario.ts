@@ -27,6 +27,8 @@ export interface Scenario {
   readonly troubles: readonly (TroubleKind | "none")[];
   /** How much faster or slower than real time the clock of a node may run, in millionths. */
   readonly clockPpmMax: number;
+  /** After how many percent of its arrivals a connection is moved on to another backend. */
+  readonly movePercent: number;
 }
 
 /** A count of clients stands for the first so many. */
@@ -47,7 +49,15 @@ export const FAULT_KINDS: readonly FaultKind[] = [
 export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [...TROUBLES, "none"];
 
 /** Streams of a seed, so that what one part draws changes no other. */
-export const STREAM = { scenario: 1, cluster: 2, network: 3, faults: 4, troubles: 5, clients: 6 };
+export const STREAM = {
+  scenario: 1,
+  cluster: 2,
+  network: 3,
+  faults: 4,
+  troubles: 5,
+  clients: 6,
+  moves: 7,
+};
 
 export function drawScenario(seed: number, given: Given = {}): Scenario {
   const random = new SeededRandom(seed).child(STREAM.scenario);
@@ -65,6 +75,7 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     isPlain: false,
     troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)),
     clockPpmMax: random.pick([0, 100, 500]),
+    movePercent: random.pick([0, 0, 20, 80]),
   };
   const { clients = count, ...rest } = given;
   const chosen =
@@ -88,6 +99,7 @@ export function scenarioFlags(scenario: Scenario): string {
     `--connections ${scenario.connectionsMax}`,
     `--troubles ${list(troubles)}`,
     `--clock-ppm ${scenario.clockPpmMax}`,
+    `--moves ${scenario.movePercent}`,
     ...(scenario.isPlain ? ["--plain"] : []),
   ];
   return parts.join(" ");

@@ -58,6 +58,7 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
     yield { ...scenario, faultKinds: faultKinds.filter((other) => other !== kind) };
   }
   if (scenario.clockPpmMax > 0) yield { ...scenario, clockPpmMax: 0 };
+  if (scenario.movePercent > 0) yield { ...scenario, movePercent: 0 };
   if (!scenario.isPlain) yield { ...scenario, isPlain: true };
   if (connectionsMax > 1) yield { ...scenario, connectionsMax: connectionsMax - 1 };
   if (bodyMax > 1) yield { ...scenario, bodyMax: bodyMax >> 2 || 1 };

@@ -1,0 +1,81 @@
+/**
+ * Moves of connections from one backend to another in a run, at seeded moments. Knows which connections are on their
+ * way and which nodes have to do with them; must not know packets nor what a reset means.
+ */
+import type { LiveConnection } from "../node/live.ts";
+import type { SeededRandom } from "./random.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+export interface MoveEvents {
+  /** A move had an outcome that nobody knows. */
+  lost(address: string, port: number): void;
+  moved(): void;
+}
+
+/** Moves of one connection, so that a run ends. */
+const MOVES_MAX = 6;
+
+interface Journey {
+  /** Backends that may have it. */
+  readonly nodes: Set<string>;
+  moves: number;
+  isMoving: boolean;
+}
+
+export class Moves {
+  readonly #journeys = new Map<string, Journey>();
+
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly random: SeededRandom,
+    /** In how many percent of all arrivals a move follows. */
+    private readonly percent: number,
+    private readonly backends: readonly string[],
+    private readonly events: MoveEvents,
+  ) {}
+
+  /** A client's port begins anew. */
+  begin(address: string, port: number): void {
+    this.#journeys.delete(`${address} ${port}`);
+  }
+
+  isMoving(address: string, port: number): boolean {
+    return this.#journeys.get(`${address} ${port}`)?.isMoving ?? false;
+  }
+
+  /** Whether this backend may have, or have had, the connection. */
+  isAt(address: string, port: number, backend: string): boolean {
+    return this.#journeys.get(`${address} ${port}`)?.nodes.has(backend) ?? false;
+  }
+
+  /** A backend has a connection: some day it may give it away again. */
+  arrived(backend: string, live: LiveConnection): void {
+    if (this.percent === 0 || this.backends.length < 2) return;
+    const key = `${live.remote.address} ${live.remote.port}`;
+    const journey = this.#journeys.get(key) ?? { nodes: new Set(), moves: 0, isMoving: false };
+    this.#journeys.set(key, journey);
+    journey.nodes.add(backend);
+    const random = this.random.child(key).child(journey.moves);
+    if (journey.moves >= MOVES_MAX || !random.chance(this.percent)) return;
+    journey.moves++;
+    const afterUs = random.below(random.pick([1000, 20_000, 1_000_000, 5_000_000]));
+    const target = random.pick(this.backends.filter((name) => name !== backend));
+    this.scheduler.after(afterUs, () => this.#move(journey, live, target));
+  }
+
+  #move(journey: Journey, live: LiveConnection, target: string): void {
+    if (journey.isMoving) return;
+    journey.isMoving = true;
+    journey.nodes.add(target);
+    const { address, port } = live.remote;
+    live.migrate({
+      target,
+      ready: () => live.readiness(),
+      done: (outcome) => {
+        journey.isMoving = false;
+        if (outcome.kind === "moved") this.events.moved();
+        if (outcome.kind === "lost") this.events.lost(address, port);
+      },
+    });
+  }
+}
