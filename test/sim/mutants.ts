@@ -2,7 +2,7 @@
  * Breaks the product on purpose and shows that the simulator objects: `npm run sim:mutants`. Each mutant is the built
  * product with one source file changed and compiled again, in a folder of its own.
  *
- *   node build/test/sim/mutants.js [--only WORD] [--seed N] [--seeds COUNT]
+ *   node build/test/sim/mutants.js [--only PATTERN] [--seed N] [--seeds COUNT]
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -108,7 +108,7 @@ function main(): void {
   const seeds = Number(values.seeds ?? SEEDS);
   let [caught, survived] = [0, 0];
   for (const mutation of MUTATIONS) {
-    if (values.only !== undefined && !mutation.name.includes(values.only)) continue;
+    if (values.only !== undefined && !new RegExp(values.only).test(mutation.name)) continue;
     const { isCaught, text } = judge(mutation, first, seeds);
     if (isCaught) caught++;
     else survived++;

@@ -16,16 +16,16 @@ export interface Mutation {
 
 export const MUTATIONS: readonly Mutation[] = [
   {
-    name: "the source goes on emitting while it is frozen",
-    file: "assembly/tcp/migrate.ts",
+    name: "the source runs on while its blob is on the way",
+    file: "host/node/migrator.ts",
     replace: [
       [
-        "  wheelDisarm(ptr);\n  outRemove(ptr);\n  tcb.flags |= Flag.FROZEN;",
-        "  tcb.flags |= Flag.FROZEN;",
+        "    outgoing.blobBytes = blob.length;\n",
+        "    outgoing.blobBytes = blob.length;\n    this.world.stack.thaw(outgoing.connection);\n",
       ],
     ],
-    flags: "--faults 0 --troubles partition,partition,partition --clients 40",
-    expect: /I1: .* has taken over from it/,
+    flags: "--faults 10 --fault-kinds delay,loss --troubles partition,partition --clients 20",
+    expect: /I1: .* has taken over from it|I6: .*thaw/,
   },
   {
     name: "a flow identifier is used again at once",
@@ -89,6 +89,10 @@ export const MUTATIONS: readonly Mutation[] = [
     file: "assembly/blob/infuse.ts",
     replace: [
       [
+        "tcb.rcvBuf = load<u32>(from, BlobOff.RCV_BUF);",
+        "tcb.rcvBuf = load<u32>(from, BlobOff.RCV_BUF) >> 3;",
+      ],
+      [
         "tcb.rcvNxt + load<u32>(from, BlobOff.RCV_WND);",
         "tcb.rcvNxt + (load<u32>(from, BlobOff.RCV_WND) >> 1);",
       ],
@@ -110,7 +114,7 @@ export const MUTATIONS: readonly Mutation[] = [
       ["tcb.rcvRead = tcb.rcvNxt - fin - unread;", "tcb.rcvRead = tcb.rcvNxt - fin - unread + 1;"],
     ],
     flags: "--faults 0 --troubles none --clients 6",
-    expect: /I[26]: /,
+    expect: /I[236]: /,
   },
   {
     name: "corrupted segments are believed",
@@ -147,19 +151,6 @@ export const MUTATIONS: readonly Mutation[] = [
     ],
     flags: "--faults 0 --troubles refuse,refuse --clients 20",
     expect: /I[35]: |timed out/,
-  },
-  {
-    name: "a blob that was poisoned is infused all the same",
-    file: "host/node/arrivals.ts",
-    replace: [
-      ['    if (record === "poisoned") return this.refuse(message, "cancelled");\n', ""],
-      [
-        '    if (record !== "none") return this.accept(forwarder, flow, forwarderEpoch); // R5',
-        '    if (record !== "none" && record !== "poisoned") return;',
-      ],
-    ],
-    flags: "--faults 10 --troubles slow-blob,partition,slow-blob --clients 20",
-    expect: /I[123456]: /,
   },
   {
     name: "TIME-WAIT is left out",
