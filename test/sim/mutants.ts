@@ -93,11 +93,20 @@ function judge(mutation: Mutation, first: number, seeds: number): Outcome {
     const last = JSON.parse(lines.at(-1) || "{}") as { problems?: string[] };
     const problem = last.problems?.[0];
     if (problem === undefined) return { isCaught: false, text: stderr || `${seeds} seeds passed` };
-    const isCaught = mutation.expect.test(problem);
-    return { isCaught, text: `after ${lines.length} seeds: ${problem}` };
+    const seed = first + lines.length - 1;
+    const text = `after ${lines.length} seeds: ${problem}`;
+    if (!isSound(mutation, seed)) return { isCaught: false, text: `so does the product: ${text}` };
+    return { isCaught: mutation.expect.test(problem), text };
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
+}
+
+/** The product itself passes the seed that the mutant fails. */
+function isSound(mutation: Mutation, seed: number): boolean {
+  const main = join(ROOT, "build", "host", "cli", "main.js");
+  const args = [main, "sim", "--seed", String(seed), ...mutation.flags.split(" ")];
+  return spawnSync(process.execPath, args, { timeout: LIMIT_MS }).status === 0;
 }
 
 function main(): void {
