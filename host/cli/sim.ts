@@ -8,6 +8,7 @@ import type { Given } from "../sim/scenario.ts";
 const SEED_MAX = 2 ** 32 - 1;
 const CLIENTS_MAX = 250;
 const BACKENDS_MAX = 16;
+const CLASSIFIERS_MAX = 3;
 const BODY_MAX = 100_000_000;
 const CONNECTIONS_MAX = 60;
 const PPM_MAX = 10_000;
@@ -22,6 +23,7 @@ interface Flags {
   readonly clients?: string;
   readonly onlyClients?: string;
   readonly backends?: string;
+  readonly classifiers?: string;
   readonly faults?: string;
   readonly faultKinds?: string;
   readonly troubles?: string;
@@ -49,6 +51,7 @@ export function addSim(program: Command): void {
     )
     .option("--only-clients <INDEXES>", "these of the drawn clients, separated by commas")
     .option("--backends <COUNT>", "this many backends")
+    .option("--classifiers <COUNT>", "this many classifiers on nodes of their own")
     .option("--faults <PERCENT>", "the highest percentage of each fault of a path; 0: none")
     .option("--fault-kinds <KINDS>", "loss, duplicate, reorder, corrupt, delay, mtu: only these")
     .option("--troubles <KINDS>", "what happens to nodes, separated by commas; none: nothing")
@@ -77,6 +80,7 @@ async function given(flags: Flags): Promise<Given> {
   const clients = indexes(flags.onlyClients) ?? count(flags.clients, "--clients", 1, CLIENTS_MAX);
   const values: { [Key in keyof Given]: Given[Key] | undefined } = {
     clients,
+    classifiers: count(flags.classifiers, "--classifiers", 0, CLASSIFIERS_MAX),
     backends: count(flags.backends, "--backends", 1, BACKENDS_MAX),
     faultPercentMax: count(flags.faults, "--faults", 0, 100),
     faultKinds: words(flags.faultKinds, "--fault-kinds", FAULT_KINDS),

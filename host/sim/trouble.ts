@@ -95,7 +95,7 @@ export class Trouble {
 
   /** The forwarder knows another life of it than the present one, or none. */
   isUnknown(backend: string): boolean {
-    const node = this.cluster.backend(backend);
+    const node = this.cluster.node(backend);
     const peer = this.cluster.forwarder.role.judge.peers.get(node.id);
     return !node.isUp || !peer || peer.isDead || peer.epoch !== node.transport.epoch;
   }

@@ -234,12 +234,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: "the forwarder does not know the numbers of a client that it never heard",
     file: "host/node/judge.ts",
-    replace: [
-      [
-        "this.book.mapTo(entry.tuple, entry.next, message.reset);",
-        "this.book.mapTo(entry.tuple, entry.next);",
-      ],
-    ],
+    replace: [["    this.world.table.note(entry.tuple, message.reset);\n", ""]],
     flags: "--faults 0 --troubles crash,crash,crash --clients 20",
     expect: /I[123]: /,
   },
