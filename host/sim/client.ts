@@ -27,6 +27,8 @@ export class StrictClient {
   #sndUna: number;
   #sndNxt: number;
   #sndWnd = 0;
+  /** The largest that was offered (MAX.SND.WND of RFC 5961). */
+  #sndWndMax = 0;
   #peerShift = 0;
   #peerMss = 536;
   #rcvNxt = 0;
@@ -150,6 +152,7 @@ export class StrictClient {
     this.#rcvNxt = add(segment.seq, 1);
     this.#rcvAdv = add(this.#rcvNxt, this.options.rcvBuf);
     this.#sndWnd = segment.window;
+    this.#sndWndMax = segment.window;
     this.#state = "open";
     this.#settle();
     this.#noteTimestamp(segment);
@@ -175,6 +178,8 @@ export class StrictClient {
       if (this.options.isReused) return this.#acknowledge(); // Late, of the connection before.
       return this.#violation(`acknowledges ${segment.ack}, beyond SND.NXT ${this.#sndNxt}`);
     }
+    // RFC 5961 5.2: an ACK that old is of no segment of this connection.
+    if (after(add(this.#sndUna, -this.#sndWndMax), segment.ack)) return this.#acknowledge();
     this.#noteTimestamp(segment);
     if (
       after(this.#rcvNxt, segment.seq) &&
@@ -207,6 +212,7 @@ export class StrictClient {
     // RFC 9293 3.8.6.1: a window may stay closed for as long as it is acknowledged.
     if (this.#outstanding.length === 0) this.#retries = 0;
     if (!after(this.#sndUna, segment.ack)) this.#sndWnd = window;
+    this.#sndWndMax = Math.max(this.#sndWndMax, this.#sndWnd);
   }
 
   #data(segment: TcpPacket, occupied: number): void {
