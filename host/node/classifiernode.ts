@@ -224,9 +224,9 @@ export class ClassifierNode implements Role {
           mark: (tuple, state) => {
             if (state === "frozen") this.waiting.freeze(tuple);
             else if (state === "active") this.#takeAgain(this.waiting.thaw(tuple));
-            else this.#takeAgain(this.waiting.leave(tuple));
+            else this.#giveAllBack(this.waiting.leave(tuple));
           },
-          pass: (tuple) => this.#takeAgain(this.waiting.pass(tuple)),
+          pass: (tuple) => this.#giveAllBack(this.waiting.pass(tuple)),
         },
         // A blob goes by way of its forwarder, which knows the target.
         send: (node, message, how) =>
@@ -270,6 +270,11 @@ export class ClassifierNode implements Role {
     this.#now = relayed;
     inject();
     this.#now = undefined;
+  }
+
+  /** What waited for a connection that left; this stack would take a SYN among it for a new one of its own. */
+  #giveAllBack(held: readonly Relayed[]): void {
+    for (const { forwarder, message } of held) this.#giveBack(forwarder, message);
   }
 
   #giveBack(forwarder: NodeId, message: RelayMessage): void {
