@@ -59,7 +59,8 @@ for (const build of BUILDS) {
     const peer = opened({}, Buffer.concat([option.mss(1460), option.sackPermitted()]));
     const [first] = peer.send({ seq: peer.seq + 1000, payload: pattern(1000, 1000) });
     assert.is(first!.ack, peer.seq);
-    const block = new DataView(first!.options[0]!.bytes.buffer);
+    const { bytes } = first!.options[0]!;
+    const block = new DataView(bytes.buffer, bytes.byteOffset);
     assert.equal([block.getUint32(0), block.getUint32(4)], [peer.seq + 1000, peer.seq + 2000]);
     const [filled] = peer.send({ payload: pattern(1000) });
     assert.is(filled!.ack, peer.seq + 2000);

@@ -292,7 +292,7 @@ onBothBuilds(tcp, (test) => {
         [...(present ? [8] : []), ...(count ? [5] : [])],
       );
       const sack = found.find(({ kind }) => kind === 5);
-      const words = sack ? new DataView(sack.bytes.buffer) : undefined;
+      const words = sack ? new DataView(sack.bytes.buffer, sack.bytes.byteOffset) : undefined;
       for (let i = 0; i < 2 * count; i++) assert.is(words!.getUint32(4 * i), blocks[i]);
     }
   });
