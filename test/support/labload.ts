@@ -88,7 +88,9 @@ class Asker {
   }
 
   async run(isOver: () => boolean, answered: () => void): Promise<void> {
-    while (!isOver()) {
+    // The last request comes after the end was called: it says who has the connection then.
+    for (let isLast = false; !isLast;) {
+      isLast = isOver();
       const startMs = performance.now();
       try {
         await this.#ask();
@@ -98,7 +100,7 @@ class Asker {
       }
       this.slowestMs = Math.max(this.slowestMs, performance.now() - startMs);
       if (this.requests === 1) answered();
-      await wait(this.#options.thinkMs * (0.5 + Math.random()));
+      if (!isLast) await wait(this.#options.thinkMs * (0.5 + Math.random()));
     }
     this.#agent.destroy();
   }
