@@ -22,6 +22,7 @@ import { Migrator } from "./migrator.ts";
 import { LiveStack, Moves } from "./moves.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Postbox } from "./postbox.ts";
+import { Pulse } from "./pulse.ts";
 import { CoreRecords } from "./stack.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 
@@ -69,8 +70,6 @@ export interface BackendEvents {
   restart(): void;
 }
 
-/** Versions of the blob format that this build reads. */
-const BLOB_VERSIONS = { min: 1, max: 2 };
 /** Blobs that may be on their way to us at once beyond those that arrived. */
 const CREDITS_MAX = 1024;
 
@@ -82,6 +81,7 @@ export class Backend implements Role {
   readonly #options: BackendOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
+  readonly #pulse: Pulse;
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
   readonly #live = new Map<number, LiveConnection>();
@@ -94,7 +94,6 @@ export class Backend implements Role {
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
-  #sequence = 0;
   #ids = 0;
 
   constructor(options: BackendOptions) {
@@ -103,6 +102,7 @@ export class Backend implements Role {
     this.#timers = options.timers ?? TIMERS;
     this.#peers = new PeerIndexes(forwarders);
     this.#postbox = new Postbox(id, transport, wake);
+    this.#pulse = new Pulse(options.mtu);
     this.#handbacks = new Handbacks(core, this.#peers);
     const early = (live: LiveConnection): void => {
       this.#early.push(live);
@@ -301,26 +301,15 @@ export class Backend implements Role {
     if (core.rx.place(0, packet)) inject();
   }
 
-  /** Counts heartbeats modulo 2^32. */
-  #nextSequence(): number {
-    this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;
-    return this.#sequence;
-  }
-
   #heartbeat(): HeartbeatMessage {
-    const { connectionsMax, mtu, acceptor } = this.#options;
+    const { connectionsMax, acceptor } = this.#options;
     const free = Math.max(0, connectionsMax - this.#live.size);
-    return {
-      type: "heartbeat",
-      sequence: this.#nextSequence(),
+    return this.#pulse.beat({
       draining: this.#draining,
       serving: !this.#draining && acceptor.isServing,
       load: this.#live.size,
       credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
-      blobVersionMin: BLOB_VERSIONS.min,
-      blobVersionMax: BLOB_VERSIONS.max,
-      mtu,
-    };
+    });
   }
 
   #refusal(tuple: Tuple): "full" | "draining" | "no-application" | undefined {

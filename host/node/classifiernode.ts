@@ -20,6 +20,7 @@ import { Migrator } from "./migrator.ts";
 import { clientTuple } from "./packet.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
+import { Pulse } from "./pulse.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 import { WaitingLines } from "./waiting.ts";
@@ -63,7 +64,6 @@ interface Relayed {
 const RELAYED_MAX = 4096;
 /** Blobs that may be on their way to us at once. */
 const CREDITS_MAX = 1024;
-const BLOB_VERSION = 1;
 /** 4-tuples of which the forwarder is remembered until their handshake is over. */
 const ORIGINS_MAX = 65_536;
 
@@ -76,6 +76,7 @@ export class ClassifierNode implements Role {
   readonly #options: ClassifierNodeOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
+  readonly #pulse: Pulse;
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
   readonly #census = new Map<NodeId, CensusItem>();
@@ -89,7 +90,6 @@ export class ClassifierNode implements Role {
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
-  #sequence = 0;
 
   constructor(options: ClassifierNodeOptions) {
     this.#options = options;
@@ -97,6 +97,7 @@ export class ClassifierNode implements Role {
     this.#timers = options.timers ?? TIMERS;
     this.#peers = new PeerIndexes(forwarders);
     this.#postbox = new Postbox(id, transport, wake);
+    this.#pulse = new Pulse(options.mtu);
     this.#handbacks = new Handbacks(core, this.#peers);
     core.setMode("host-unknown");
     this.migrator = this.#newMigrator();
@@ -331,19 +332,13 @@ export class ClassifierNode implements Role {
   }
 
   #heartbeat(): HeartbeatMessage {
-    const { connectionsMax, mtu } = this.#options;
+    const { connectionsMax } = this.#options;
     const free = Math.max(0, connectionsMax - this.classifier.size);
-    this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;
-    return {
-      type: "heartbeat",
-      sequence: this.#sequence,
+    return this.#pulse.beat({
       draining: this.#draining,
       serving: !this.#draining,
       load: this.classifier.size,
       credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
-      blobVersionMin: BLOB_VERSION,
-      blobVersionMax: BLOB_VERSION,
-      mtu,
-    };
+    });
   }
 }

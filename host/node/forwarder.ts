@@ -28,6 +28,7 @@ import { causeOf } from "./causes.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
+import { Pulse } from "./pulse.ts";
 import { Relay } from "./relay.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
 import { CoreTable } from "./table.ts";
@@ -72,7 +73,6 @@ interface Reinjection {
 
 /** Packets that come back in one turn. */
 const REINJECT_MAX = 4096;
-const BLOB_VERSIONS = { min: 1, max: 2 };
 
 export class Forwarder implements Role {
   /** A forwarder is declared dead by nobody. */
@@ -88,6 +88,7 @@ export class Forwarder implements Role {
   readonly #peers: PeerIndexes;
   readonly #table: CoreTable;
   readonly #postbox: Postbox;
+  readonly #pulse: Pulse;
   readonly #handbacks: Handbacks;
   readonly #pools: Pools;
   readonly #timers: Timers;
@@ -97,7 +98,6 @@ export class Forwarder implements Role {
   /** Of the packet that the core has in hand. */
   #hint: SynHint | undefined;
   #heartbeatUs = 0;
-  #sequence = 0;
 
   constructor(options: ForwarderOptions) {
     this.#options = options;
@@ -109,6 +109,7 @@ export class Forwarder implements Role {
     const mode = classifiers.length > 0 ? "host-unknown" : "rst-unknown";
     this.#table = new CoreTable(core, clock, this.#peers, id, mode);
     this.#postbox = new Postbox(id, transport, wake);
+    this.#pulse = new Pulse(options.mtu);
     this.#handbacks = new Handbacks(core, this.#peers);
     const health = (backend: NodeId): Health | undefined => this.#health(backend);
     this.dispatch = new Dispatch(backends, {
@@ -364,24 +365,13 @@ export class Forwarder implements Role {
     this.#hint = undefined;
   }
 
-  /** Counts heartbeats modulo 2^32. */
-  #nextSequence(): number {
-    this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;
-    return this.#sequence;
-  }
-
   #heartbeat(): HeartbeatMessage {
-    return {
-      type: "heartbeat",
-      sequence: this.#nextSequence(),
+    return this.#pulse.beat({
       draining: false,
       serving: false,
       load: this.classifier.size,
       credits: 0,
-      blobVersionMin: BLOB_VERSIONS.min,
-      blobVersionMax: BLOB_VERSIONS.max,
-      mtu: this.#options.mtu,
-    };
+    });
   }
 }
 
