@@ -1,8 +1,9 @@
 /** `baton sim`: seeds through the simulator. Parses and dispatches; must not know what a run does. */
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import { within } from "../config/schema.ts";
 import { parseCount } from "../config/values.ts";
 import { BatonError } from "../errors.ts";
+import type { SimOptions } from "../daemon/sim.ts";
 import type { Given } from "../sim/scenario.ts";
 
 const SEED_MAX = 2 ** 32 - 1;
@@ -12,6 +13,7 @@ const CLASSIFIERS_MAX = 3;
 const BODY_MAX = 100_000_000;
 const CONNECTIONS_MAX = 60;
 const PPM_MAX = 10_000;
+const JOBS_MAX = 64;
 
 interface Flags {
   readonly seed?: string;
@@ -20,6 +22,9 @@ interface Flags {
   readonly stop?: boolean;
   readonly shrink?: boolean;
   readonly trace?: string;
+  readonly state?: string;
+  readonly jobs?: string;
+  readonly workerOf?: string;
   readonly clients?: string;
   readonly onlyClients?: string;
   readonly backends?: string;
@@ -45,6 +50,9 @@ export function addSim(program: Command): void {
     .option("--stop", "stop at the first seed that fails")
     .option("--shrink", "make a failing run smaller, and say how to run it again")
     .option("--trace <FILE>", "write every packet to a pcapng file (Wireshark, tcpdump)")
+    .option("--state <FILE>", "remember what came of each seed, and go on where it was")
+    .option("--jobs <COUNT>", "share the seeds among this many processes (default: 1)")
+    .addOption(new Option("--worker-of <PID>").hideHelp())
     .option(
       "--clients <COUNT>",
       "this many clients; like all below, drawn from the seed by default",
@@ -61,18 +69,30 @@ export function addSim(program: Command): void {
     .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
     .option("--plain", "clients that do nothing unusual")
     .action(async (flags: Flags) => {
-      const { simulate } = await import("../daemon/sim.ts");
-      const isGood = simulate({
-        first: count(flags.seed, "--seed", 0, SEED_MAX) ?? 1,
-        count: count(flags.seeds, "--seeds", 1, SEED_MAX) ?? 1,
-        given: await given(flags),
-        json: flags.json === true,
-        isStopping: flags.stop === true,
-        isShrinking: flags.shrink === true,
-        trace: flags.trace,
-      });
+      const { simulateWith } = await import("../daemon/simjobs.ts");
+      const jobs = count(flags.jobs, "--jobs", 1, JOBS_MAX) ?? 1;
+      const isGood = await simulateWith(jobs, await options(flags, jobs));
       process.exitCode = isGood ? 0 : 1;
     });
+}
+
+async function options(flags: Flags, jobs: number): Promise<SimOptions> {
+  const { trace, state } = flags;
+  if (trace !== undefined && (state !== undefined || jobs > 1)) {
+    const text = "--trace: expected neither --state nor --jobs beside it, got one";
+    throw new BatonError("ERR_BATON_CONFIG", text);
+  }
+  return {
+    first: count(flags.seed, "--seed", 0, SEED_MAX) ?? 1,
+    count: count(flags.seeds, "--seeds", 1, SEED_MAX) ?? 1,
+    given: await given(flags),
+    json: flags.json === true,
+    isStopping: flags.stop === true,
+    isShrinking: flags.shrink === true,
+    trace,
+    state,
+    workerOf: count(flags.workerOf, "--worker-of", 1, SEED_MAX),
+  };
 }
 
 async function given(flags: Flags): Promise<Given> {
