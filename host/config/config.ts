@@ -92,6 +92,8 @@ export interface NodeConfig {
   readonly timeouts: Timeouts;
   /** Log and report in JSON lines. */
   readonly json: boolean;
+  /** Report only connections that failed. */
+  readonly quiet: boolean;
 }
 
 export interface ForwarderConfig extends NodeConfig {
@@ -145,6 +147,7 @@ const NODE_FLAGS = {
   limit: many("NAME=NUMBER", `${Object.keys(LIMITS).join(", ")}`, parseLimit),
   config: one("FILE", "read flags from this JSON file; those given here win", parsePath),
   json: onOff("log in JSON lines"),
+  quiet: onOff("report only connections that failed"),
 };
 
 const ROUTING_FLAGS = {
@@ -248,7 +251,7 @@ function memberConfig(flags: NodeFlags & { forwarder: readonly PeerSpec[] }): Me
 type NodeFlags = Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>;
 
 function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: string): NodeConfig {
-  const { tunnel: tunnels, mtu, json } = flags;
+  const { tunnel: tunnels, mtu, json, quiet } = flags;
   const name = flags.name ?? within("--name", () => parseName(hostname().split(".")[0] ?? ""));
   require(tunnels, "tunnel", "ADDRESS");
   within("--tunnel", () => checkTunnels(tunnels));
@@ -272,6 +275,7 @@ function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: stri
     limits: Object.fromEntries(flags.limit) as Limits,
     timeouts: Object.fromEntries(flags.timeout) as Timeouts,
     json,
+    quiet,
   };
 }
 

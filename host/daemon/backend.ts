@@ -7,11 +7,11 @@ import { Backend } from "../node/backend.ts";
 import type { LiveConnection } from "../node/live.ts";
 import { NO_FLOW } from "../node/messages.ts";
 import { jsonLine } from "../observe/json.ts";
-import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { openNode, patienceOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { releaseReport } from "./report.ts";
+import { createReporter, type Reporter } from "./reporter.ts";
 import type { Log } from "../node/environment.ts";
 
 const SIZES: CoreSizes = {
@@ -39,14 +39,14 @@ export interface BackendNodeOptions {
   readonly config: MemberConfig;
   readonly application: Application;
   readonly log: Log;
-  readonly report?: ((entry: ConnectionReport) => void) | undefined;
+  readonly reporter?: Reporter | undefined;
   readonly ordered?: ((on: boolean) => void) | undefined;
   /** The node was declared dead or lost its forwarder: it must be opened anew. */
   readonly restart: () => void;
 }
 
 export async function openBackend(options: BackendNodeOptions): Promise<RunningBackend> {
-  const { config, application, log, report } = options;
+  const { config, application, log, reporter } = options;
   let backend: Backend | undefined;
   const flows = new WeakMap<LiveConnection, number>();
   const node = await openNode({
@@ -67,8 +67,10 @@ export async function openBackend(options: BackendNodeOptions): Promise<RunningB
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           arrived: (connection, mapping) => flows.set(connection, mapping.flow),
-          finished: (connection, cause) =>
-            report?.(releaseReport(connection, flows.get(connection) ?? NO_FLOW, cause)),
+          finished: (connection, cause) => {
+            if (reporter?.wants(cause !== "closed") !== true) return;
+            reporter.report(releaseReport(connection, flows.get(connection) ?? NO_FLOW, cause));
+          },
           ordered: (on) => options.ordered?.(on),
           restart: options.restart,
         },
@@ -85,11 +87,9 @@ export async function runBackend(config: BackendConfig, stop: AbortSignal): Prom
     proxyProtocol: config.proxyProtocol,
     connectTimeoutMs: config.timeouts.connectMs,
   });
-  const report = (entry: ConnectionReport): void => {
-    process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));
-  };
+  const reporter = createReporter(config);
   for (let again = true; again && !stop.aborted;) {
-    again = await serve(config, application, log, report, stop);
+    again = await serve(config, application, log, reporter, stop);
   }
 }
 
@@ -98,13 +98,16 @@ async function serve(
   config: BackendConfig,
   application: Application,
   log: Log,
-  report: (entry: ConnectionReport) => void,
+  reporter: Reporter,
   stop: AbortSignal,
 ): Promise<boolean> {
   const over = new AbortController();
   const end = (): void => over.abort();
   stop.addEventListener("abort", end, { once: true });
-  const { backend, node } = await openBackend({ config, application, log, report, restart: end });
+  const { backend, node } = await openBackend({
+    ...{ config, application, log, reporter },
+    restart: end,
+  });
   if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "backend" }));
   else log.write("info", `${config.name} takes connections`);
   await untilStopped(node, over.signal, config.json, async () => {
@@ -113,6 +116,7 @@ async function serve(
       await application.close(CLOSE_LIMIT_MS);
       await untilAcknowledged(backend);
     } else backend.giveUp();
+    reporter.flush();
     const { migrator, moves, counters } = backend;
     const own = { migrator: migrator.counters, moves: moves.counters, backend: counters };
     const groups = { ...own, ...backend.mail };

@@ -3,13 +3,13 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { ClassifierConfig } from "../config/config.ts";
 import { ClassifierNode } from "../node/classifiernode.ts";
 import { jsonLine } from "../observe/json.ts";
-import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import type { Log } from "../node/environment.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
+import { createReporter, type Reporter } from "./reporter.ts";
 
 const SIZES: CoreSizes = {
   connectionsMax: 65_536,
@@ -37,12 +37,14 @@ async function serve(config: ClassifierConfig, log: Log, stop: AbortSignal): Pro
   const over = new AbortController();
   const end = (): void => over.abort();
   stop.addEventListener("abort", end, { once: true });
-  const { node, classifier } = await open(config, log, end);
+  const reporter = createReporter(config);
+  const { node, classifier } = await open(config, log, reporter, end);
   if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "classifier" }));
   else log.write("info", `${config.name} reads requests`);
   await untilStopped(node, over.signal, config.json, async () => {
     stop.removeEventListener("abort", end);
     if (stop.aborted) await drained(classifier);
+    reporter.flush();
     return {
       migrator: { ...classifier.migrator.counters },
       classifier: { ...classifier.classifier.counters },
@@ -58,11 +60,9 @@ async function serve(config: ClassifierConfig, log: Log, stop: AbortSignal): Pro
 async function open(
   config: ClassifierConfig,
   log: Log,
+  reporter: Reporter,
   restart: () => void,
 ): Promise<{ readonly node: RunningNode; readonly classifier: ClassifierNode }> {
-  const report = (entry: ConnectionReport): void => {
-    process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));
-  };
   const { headMs } = config.timeouts;
   let classifier: ClassifierNode | undefined;
   const node = await openNode({
@@ -87,8 +87,10 @@ async function open(
         headLimitUs: headMs === undefined ? undefined : headMs * 1000,
         mtu: config.mtu ?? SIZES.mtu,
         events: {
-          handedOff: (handoff) => report(handoffReport(handoff)),
-          rejected: (tuple, reason, head) => report(rejectReport(tuple, reason, head)),
+          handedOff: (handoff) => {
+            if (reporter.wants(false)) reporter.report(handoffReport(handoff));
+          },
+          rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
           restart,
         },
       });

@@ -5,13 +5,13 @@ import { announce, checkAnnounce, type Announcement } from "../link/neighbour.ts
 import type { Log } from "../node/environment.ts";
 import { Forwarder } from "../node/forwarder.ts";
 import { jsonLine } from "../observe/json.ts";
-import { formatReport, reportJson, type ConnectionReport } from "../observe/report.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { startControl } from "./control.ts";
 import { addressBytes, openNode, patienceOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
+import { createReporter } from "./reporter.ts";
 
 const SIZES: CoreSizes = {
   connectionsMax: 65_536,
@@ -34,9 +34,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
   // The device persists: a flag that cannot be served must not leave one behind.
   if (config.announce !== undefined) checkAnnounce(config.announce);
   const log = daemonLog(config.json);
-  const report = (entry: ConnectionReport): void => {
-    process.stdout.write(config.json ? reportJson(entry) : formatReport(entry));
-  };
+  const reporter = createReporter(config);
   let forwarder: Forwarder | undefined;
   const node = await openNode({
     config,
@@ -61,8 +59,10 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
         events: {
-          handedOff: (handoff) => report(handoffReport(handoff)),
-          rejected: (tuple, reason, head) => report(rejectReport(tuple, reason, head)),
+          handedOff: (handoff) => {
+            if (reporter.wants(false)) reporter.report(handoffReport(handoff));
+          },
+          rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
         },
       });
       return forwarder;
@@ -75,6 +75,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
   await untilStopped(node, stop, config.json, () => {
     announcement?.close();
     control?.close();
+    reporter.flush();
     return {
       judge: { ...forwarder?.judge.counters },
       migrator: { ...forwarder?.migrator.counters },

@@ -58,6 +58,7 @@ config("gives a forwarder its defaults", () => {
   assert.is(made.keyFile, "/etc/baton/cluster.key");
   assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
   assert.is(made.ecn, false);
+  assert.is(made.quiet, false);
   assert.equal([made.limits, made.timeouts], [{}, {}]);
   assert.equal(
     made.rules.map(({ text, pool }) => [text, pool.backends.join()]),
@@ -83,6 +84,7 @@ config("takes every flag of a forwarder", () => {
     limit: ["connections=4k", "buffer-bytes=1G"],
     timeout: ["head=5s", "keep-alive=1m", "user=2m"],
     json: true,
+    quiet: true,
   });
   assert.equal(made.limits, { connectionsMax: 4_096, bufferBytes: 1_073_741_824 });
   assert.equal(made.timeouts, { headMs: 5_000, keepAliveMs: 60_000, userMs: 120_000 });
@@ -93,6 +95,7 @@ config("takes every flag of a forwarder", () => {
   assert.is(made.ecn, true);
   assert.is(made.mtu, 9_000);
   assert.is(made.json, true);
+  assert.is(made.quiet, true);
   assert.equal(structuredClone(made), made, "can be sent to a Worker");
 });
 
