@@ -1,0 +1,215 @@
+/**
+ * One measurement of one system: load for a moment, and what the balancer and the machine spent meanwhile.
+ * Knows workloads and the tools that make them; must not know rounds, medians or goals.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { runScript } from "../../host/lab/peers.ts";
+import { BLAST, type BlastSays, type BlastWish } from "./blast.ts";
+import { CLIENT, type ClientResult, type ClientWish } from "./client.ts";
+import { FILES } from "./files.ts";
+import { cpuSecondsOf, deferredSeconds, machineSeconds, memoryOf } from "./processes.ts";
+import { LIBRARY_NODE, type System, type Systems } from "./systems.ts";
+import { VISITS, type VisitsResult, type VisitsWish } from "./visits.ts";
+
+/** By wrk: connections, file, and whether each request gets a connection of its own. */
+export const WRK_LOADS = {
+  connect: { connections: 32, file: "128", isFresh: true },
+  keepalive: { connections: 32, file: "128", isFresh: false },
+  "64k": { connections: 16, file: "64k", isFresh: false },
+  "1m": { connections: 8, file: "1m", isFresh: false },
+} as const;
+export type WrkLoad = keyof typeof WRK_LOADS;
+export type Load = WrkLoad | "1g" | "upload";
+
+export interface Sample {
+  readonly system: System;
+  readonly requests: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** Of the balancer, NaN where there is none. */
+  readonly cpuSeconds: number;
+  readonly machineSeconds: number;
+  readonly memoryBytes: number;
+  /** Answers that did not come, or not with status 200. */
+  readonly failed: number;
+}
+
+export interface IdleSample {
+  readonly system: System;
+  readonly connections: number;
+  readonly beforeBytes: number;
+  readonly afterBytes: number;
+  /** Of the balancer, for each second in which nothing happened. */
+  readonly cpuPerSecond: number;
+}
+
+export interface PacketSample {
+  readonly sent: number;
+  /** Written to the device by the forwarder. */
+  readonly forwarded: number;
+  readonly seconds: number;
+  /** Of the forwarder, and all that the kernel put off meanwhile, whoever caused it. */
+  readonly cpuSeconds: number;
+}
+
+const UPLOAD_CONNECTIONS = 4;
+const BLAST_CONNECTIONS = 64;
+const IDLE_MS = 3_000;
+
+/** What wrk counted, as JSON: its own words round. */
+const WRK_SCRIPT = `
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('\\n{"requests":%d,"bytes":%d,"us":%d,"failed":%d}\\n', summary.requests,
+    summary.bytes, summary.duration, e.connect + e.read + e.write + e.status + e.timeout))
+end
+`;
+
+export class Bench {
+  readonly systems: Systems;
+  readonly #folder = mkdtempSync(join(tmpdir(), `baton-wrk-${process.pid}-`));
+  readonly #script = join(this.#folder, "done.lua");
+
+  constructor(systems: Systems) {
+    this.systems = systems;
+    writeFileSync(this.#script, WRK_SCRIPT);
+  }
+
+  close(): void {
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async load(system: System, load: Load, seconds: number): Promise<Sample> {
+    const before = this.#now(system);
+    const result =
+      load === "1g"
+        ? await this.#client({ kind: "download", target: system.target, file: "1g" })
+        : load === "upload"
+          ? await this.#client({
+              ...{ kind: "upload", target: system.target },
+              ...{ connections: UPLOAD_CONNECTIONS, ms: seconds * 1000 },
+            })
+          : await this.#wrk(system, WRK_LOADS[load], seconds);
+    const after = this.#now(system);
+    return {
+      ...{ failed: 0, ...result, system },
+      cpuSeconds: after.cpu - before.cpu,
+      machineSeconds: after.machine - before.machine,
+      memoryBytes: system.balancer === undefined ? NaN : memoryOf(system.balancer),
+    };
+  }
+
+  /** Connections that have been used once and then rest. */
+  async idle(system: System, connections: number): Promise<IdleSample> {
+    const { balancer = 0, target } = system;
+    const beforeBytes = memoryOf(balancer);
+    let taken: Promise<Omit<IdleSample, "system" | "connections" | "beforeBytes">> | undefined;
+    const look = async (): Promise<Omit<IdleSample, "system" | "connections" | "beforeBytes">> => {
+      await wait(IDLE_MS / 3); // What the last answers left behind is done by then.
+      const cpu = cpuSecondsOf(balancer);
+      await wait(IDLE_MS / 3);
+      const cpuPerSecond = (cpuSecondsOf(balancer) - cpu) / (IDLE_MS / 3000);
+      return { cpuPerSecond, afterBytes: memoryOf(balancer) };
+    };
+    const wish: ClientWish = { kind: "idle", target, connections, ms: IDLE_MS };
+    const client = this.systems.lab.nodes.client;
+    await runScript<ClientResult>(client, CLIENT.pathname, wish, () => {
+      taken = look();
+    });
+    const found = await taken;
+    if (found === undefined)
+      throw new Error(`${system.name}: the idle connections were not opened`);
+    return { system, connections, beforeBytes, ...found };
+  }
+
+  /** Microseconds of each visit, for each system; they take turns. */
+  async visits(systems: readonly System[], visits: number): Promise<VisitsResult> {
+    const targets = systems.map(({ target }) => target);
+    const wish: VisitsWish = { targets, visits, warm: Math.min(200, visits) };
+    let result: VisitsResult | undefined;
+    const client = this.systems.lab.nodes.client;
+    await runScript<VisitsResult>(client, VISITS.pathname, wish, (line) => (result = line));
+    if (result === undefined) throw new Error("visits: the client said nothing");
+    return result;
+  }
+
+  /** The forwarder alone: behind it the packets end at the router, before they cost a backend anything. */
+  async packets(system: System, seconds: number): Promise<PacketSample> {
+    const { lab } = this.systems;
+    const { client, router } = lab.nodes;
+    const hole = ["blackhole", `${lab.node(LIBRARY_NODE).address.tunnel4}/32`];
+    const wish: BlastWish = {
+      ...{ target: system.target, source: client.address.address4 },
+      ...{ connections: BLAST_CONNECTIONS, ms: seconds * 1000 },
+    };
+    let before: Promise<{ cpu: number; written: number }> | undefined;
+    let result: { sent: number; seconds: number } | undefined;
+    const begin = async (): Promise<{ cpu: number; written: number }> => {
+      await router.run("ip", ["route", "add", ...hole]);
+      return this.#forwarder(system);
+    };
+    try {
+      await runScript<BlastSays>(client, BLAST.pathname, wish, (line) => {
+        if ("ready" in line) before = begin();
+        else result = line;
+      });
+      const after = await this.#forwarder(system);
+      const start = await before;
+      if (start === undefined || result === undefined) throw new Error("packets: nothing was sent");
+      const forwarded = after.written - start.written;
+      return { ...result, forwarded, cpuSeconds: after.cpu - start.cpu };
+    } finally {
+      await router.run("ip", ["route", "del", ...hole]);
+    }
+  }
+
+  async #client(wish: ClientWish): Promise<ClientResult> {
+    let result: ClientResult | undefined;
+    const client = this.systems.lab.nodes.client;
+    await runScript<ClientResult>(client, CLIENT.pathname, wish, (line) => (result = line));
+    if (result === undefined) throw new Error(`${wish.kind}: the client said nothing`);
+    return result;
+  }
+
+  async #wrk(
+    { target }: System,
+    { connections, file, isFresh }: (typeof WRK_LOADS)[WrkLoad],
+    seconds: number,
+  ): Promise<ClientResult & { failed: number }> {
+    const words = [
+      ...["-t", "1", "-c", String(connections), "-d", `${seconds}s`, "-s", this.#script],
+      ...["-H", `Host: ${target.host}`, ...(isFresh ? ["-H", "Connection: close"] : [])],
+      `http://${target.address}:${target.port}/${file}`,
+    ];
+    const { stdout, stderr, status } = await this.systems.lab.nodes.client.run("wrk", words);
+    const line = stdout.split("\n").find((text) => text.startsWith('{"requests"'));
+    if (status !== 0 || line === undefined) throw new Error(`wrk: ${stderr.trim() || stdout}`);
+    const { requests, us, failed } = JSON.parse(line) as Record<string, number>;
+    const whole = (requests ?? 0) * (FILES[file] ?? NaN);
+    return {
+      requests: requests ?? 0,
+      bytes: whole,
+      seconds: (us ?? NaN) / 1e6,
+      failed: failed ?? 0,
+    };
+  }
+
+  #now({ balancer }: System): { cpu: number; machine: number } {
+    const cpu = balancer === undefined ? NaN : cpuSecondsOf(balancer);
+    return { cpu, machine: machineSeconds() };
+  }
+
+  async #forwarder({ balancer = 0 }: System): Promise<{ cpu: number; written: number }> {
+    const cpu = cpuSecondsOf(balancer) + deferredSeconds();
+    const { stdout } = await this.systems.lab.nodes.forwarder.run("cat", ["/proc/self/net/dev"]);
+    const line = stdout.split("\n").find((text) => text.trim().startsWith("baton"));
+    const fields = line
+      ?.slice(line.indexOf(":") + 1)
+      .trim()
+      .split(/\s+/);
+    return { cpu, written: Number(fields?.[1]) };
+  }
+}
