@@ -8,8 +8,17 @@
  *     no acknowledgement of what it never sent, a TSval never lower, a window edge never back
  * I3  a RST to a client only for a listed cause
  */
+import {
+  isOver,
+  newFlow,
+  numbers,
+  timestampOf,
+  timestamps,
+  type Flow,
+  type Object,
+} from "./flow.ts";
 import { ACK, FIN, RST, SYN, flagText, viewTcp, type TcpPacket } from "./packet.ts";
-import { add, after, distance, word32 } from "./sequence.ts";
+import { add, after } from "./sequence.ts";
 
 export interface Violation {
   readonly invariant: string;
@@ -25,39 +34,6 @@ export interface Emitter {
   /** Its stack accepts connections. */
   readonly opens: boolean;
 }
-
-/** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
-export interface Flow {
-  readonly iss: number;
-  /** Lives of nodes that have emitted for it, in the order of their first segment. */
-  readonly owners: string[];
-  /** The forwarder crashed while the connection was its own: no later life may have it. */
-  isLost: boolean;
-  /** From the client: its window's right edge as last offered and SND.NXT as seen. */
-  clientEdge: number | undefined;
-  clientShift: number;
-  clientNxt: number;
-  clientAck: number | undefined;
-  /** From the service. */
-  serverIss: number | undefined;
-  serverShift: number;
-  serverEdge: number | undefined;
-  serverNxt: number | undefined;
-  tsVal: number | undefined;
-  readonly hasScale: boolean;
-  /** One beyond the FIN of each side, once it was seen, and whether the other side acknowledged it. */
-  clientFin: number | undefined;
-  clientFinAcked: boolean;
-  serverFin: number | undefined;
-  serverFinAcked: boolean;
-  serverFinFirst: boolean;
-  /** When both sides' FINs had been acknowledged. */
-  overUs: number | undefined;
-  /** The first listed cause for a RST. */
-  resetAllowed: string | undefined;
-}
-
-type Object = (invariant: string, what: string) => void;
 
 export class Oracle {
   readonly violations: Violation[] = [];
@@ -269,11 +245,6 @@ function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
 }
 
-/** Both sides have sent their FIN and know that it arrived. */
-function isOver(flow: Flow): boolean {
-  return flow.clientFinAcked && flow.serverFinAcked;
-}
-
 /** R20: the forwarder makes a silent client speak. The probe is no stack's. */
 function isProbe(node: Emitter, flow: Flow, segment: TcpPacket): boolean {
   if (!node.isForwarder || (flow.resetAllowed === undefined && !isOver(flow))) return false;
@@ -299,76 +270,4 @@ function owner(flow: Flow, node: Emitter, object: Object): void {
   if (flow.owners.includes(mark)) object("I1", `${last ?? "nobody"} has taken over from it`);
   else if (node.opens) object("I1", "a classifier's stack that never accepted it");
   else flow.owners.push(mark);
-}
-
-function timestampOf(segment: TcpPacket): number | undefined {
-  const found = segment.options.find(({ kind }) => kind === 8);
-  return found && word32(found.bytes);
-}
-
-function timestamps(flow: Flow, segment: TcpPacket, object: Object): void {
-  const tsVal = timestampOf(segment);
-  if (tsVal === undefined) {
-    if (flow.tsVal !== undefined) object("I2", "segment without timestamps");
-    return;
-  }
-  if (flow.tsVal !== undefined && after(flow.tsVal, tsVal)) {
-    object("I2", `TSval ${tsVal} after ${flow.tsVal}`);
-  }
-  flow.tsVal = tsVal;
-}
-
-/** Sequence numbers, acknowledgement and windows of a segment in a synchronised state. */
-function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
-  if (!(segment.flags & ACK)) return object("I2", "segment without ACK");
-  if (after(segment.ack, flow.clientNxt)) {
-    object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
-  }
-  const end = add(segment.seq, segment.payload.length);
-  const next = segment.flags & FIN ? add(end, 1) : end;
-  if (flow.serverNxt === undefined || after(next, flow.serverNxt)) flow.serverNxt = next;
-  if (segment.flags & FIN && flow.serverFin === undefined) {
-    flow.serverFin = next;
-    flow.serverFinFirst = flow.clientFin === undefined;
-  }
-  if (flow.serverFin !== undefined && after(next, flow.serverFin)) object("I2", "beyond its FIN");
-  if (segment.ack === flow.clientFin) flow.clientFinAcked = true;
-  const isWindowProbe = segment.payload.length <= 1;
-  if (flow.clientEdge !== undefined && after(end, flow.clientEdge) && !isWindowProbe) {
-    object("I2", `data up to ${end}, the client's window ends at ${flow.clientEdge}`);
-  }
-  const edge = add(segment.ack, segment.window << flow.serverShift);
-  if (flow.serverEdge !== undefined && after(flow.serverEdge, edge)) {
-    const back = distance(edge, flow.serverEdge);
-    // An edge lies on a multiple of the scale (RFC 7323 2.4); a late ACK may be older than the newest.
-    if (back >= 1 << flow.serverShift) object("I2", `window edge steps back by ${back}`);
-  } else {
-    flow.serverEdge = edge;
-  }
-}
-
-function newFlow(segment: TcpPacket): Flow {
-  const scale = segment.options.find(({ kind }) => kind === 3);
-  return {
-    iss: segment.seq,
-    owners: [],
-    isLost: false,
-    clientEdge: undefined,
-    clientShift: scale?.bytes[0] ?? 0,
-    clientNxt: add(segment.seq, 1),
-    clientAck: undefined,
-    serverIss: undefined,
-    serverShift: 0,
-    serverEdge: undefined,
-    serverNxt: undefined,
-    tsVal: undefined,
-    hasScale: scale !== undefined,
-    clientFin: undefined,
-    clientFinAcked: false,
-    serverFin: undefined,
-    serverFinAcked: false,
-    serverFinFirst: false,
-    overUs: undefined,
-    resetAllowed: undefined,
-  };
 }

@@ -1,0 +1,117 @@
+/**
+ * One connection as its packets show it to the oracle: the numbers of both sides, and what each segment of the
+ * service must keep to. Knows RFC 9293 and RFC 7323; must not know nodes nor who owns what.
+ */
+import { ACK, FIN, type TcpPacket } from "./packet.ts";
+import { add, after, distance, word32 } from "./sequence.ts";
+
+/** Objects to what it is told. */
+export type Object = (invariant: string, what: string) => void;
+
+/** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
+export interface Flow {
+  readonly iss: number;
+  /** Lives of nodes that have emitted for it, in the order of their first segment. */
+  readonly owners: string[];
+  /** The forwarder crashed while the connection was its own: no later life may have it. */
+  isLost: boolean;
+  /** From the client: its window's right edge as last offered and SND.NXT as seen. */
+  clientEdge: number | undefined;
+  clientShift: number;
+  clientNxt: number;
+  clientAck: number | undefined;
+  /** From the service. */
+  serverIss: number | undefined;
+  serverShift: number;
+  serverEdge: number | undefined;
+  serverNxt: number | undefined;
+  tsVal: number | undefined;
+  readonly hasScale: boolean;
+  /** One beyond the FIN of each side, once it was seen, and whether the other side acknowledged it. */
+  clientFin: number | undefined;
+  clientFinAcked: boolean;
+  serverFin: number | undefined;
+  serverFinAcked: boolean;
+  serverFinFirst: boolean;
+  /** When both sides' FINs had been acknowledged. */
+  overUs: number | undefined;
+  /** The first listed cause for a RST. */
+  resetAllowed: string | undefined;
+}
+
+/** Both sides have sent their FIN and know that it arrived. */
+export function isOver(flow: Flow): boolean {
+  return flow.clientFinAcked && flow.serverFinAcked;
+}
+
+export function timestampOf(segment: TcpPacket): number | undefined {
+  const found = segment.options.find(({ kind }) => kind === 8);
+  return found && word32(found.bytes);
+}
+
+export function timestamps(flow: Flow, segment: TcpPacket, object: Object): void {
+  const tsVal = timestampOf(segment);
+  if (tsVal === undefined) {
+    if (flow.tsVal !== undefined) object("I2", "segment without timestamps");
+    return;
+  }
+  if (flow.tsVal !== undefined && after(flow.tsVal, tsVal)) {
+    object("I2", `TSval ${tsVal} after ${flow.tsVal}`);
+  }
+  flow.tsVal = tsVal;
+}
+
+/** Sequence numbers, acknowledgement and windows of a segment in a synchronised state. */
+export function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
+  if (!(segment.flags & ACK)) return object("I2", "segment without ACK");
+  if (after(segment.ack, flow.clientNxt)) {
+    object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
+  }
+  const end = add(segment.seq, segment.payload.length);
+  const next = segment.flags & FIN ? add(end, 1) : end;
+  if (flow.serverNxt === undefined || after(next, flow.serverNxt)) flow.serverNxt = next;
+  if (segment.flags & FIN && flow.serverFin === undefined) {
+    flow.serverFin = next;
+    flow.serverFinFirst = flow.clientFin === undefined;
+  }
+  if (flow.serverFin !== undefined && after(next, flow.serverFin)) object("I2", "beyond its FIN");
+  if (segment.ack === flow.clientFin) flow.clientFinAcked = true;
+  const isWindowProbe = segment.payload.length <= 1;
+  if (flow.clientEdge !== undefined && after(end, flow.clientEdge) && !isWindowProbe) {
+    object("I2", `data up to ${end}, the client's window ends at ${flow.clientEdge}`);
+  }
+  const edge = add(segment.ack, segment.window << flow.serverShift);
+  if (flow.serverEdge !== undefined && after(flow.serverEdge, edge)) {
+    const back = distance(edge, flow.serverEdge);
+    // An edge lies on a multiple of the scale (RFC 7323 2.4); a late ACK may be older than the newest.
+    if (back >= 1 << flow.serverShift) object("I2", `window edge steps back by ${back}`);
+  } else {
+    flow.serverEdge = edge;
+  }
+}
+
+export function newFlow(segment: TcpPacket): Flow {
+  const scale = segment.options.find(({ kind }) => kind === 3);
+  return {
+    iss: segment.seq,
+    owners: [],
+    isLost: false,
+    clientEdge: undefined,
+    clientShift: scale?.bytes[0] ?? 0,
+    clientNxt: add(segment.seq, 1),
+    clientAck: undefined,
+    serverIss: undefined,
+    serverShift: 0,
+    serverEdge: undefined,
+    serverNxt: undefined,
+    tsVal: undefined,
+    hasScale: scale !== undefined,
+    clientFin: undefined,
+    clientFinAcked: false,
+    serverFin: undefined,
+    serverFinAcked: false,
+    serverFinFirst: false,
+    overUs: undefined,
+    resetAllowed: undefined,
+  };
+}
