@@ -124,6 +124,8 @@ export enum Counter {
   RESETS_SENT = 104,
   PROBES_SENT = 105,
   RESETS_FULL = 106,
+  /** Packets of a flow that is not ACTIVE here, and whose TCP checksum is wrong. */
+  TUNNEL_CHECKSUM = 107,
 }
 /** Room for every room's counters. */
 export const COUNTERS_MAX: u32 = 256;

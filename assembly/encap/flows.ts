@@ -12,7 +12,7 @@
  */
 import { Err } from "../errors";
 import { Descriptor, RecordState, SLOT_HEADROOM, TUPLE, Tuple, Verdict, reserve } from "../layout";
-import { BATCH_MAX, DESCRIPTOR_SIZE } from "../layout";
+import { BATCH_MAX, DESCRIPTOR_SIZE, PacketFlag } from "../layout";
 import { Counter, count, countMany } from "../counters";
 import { EARLY_US, EXPIRE_STEPS_MAX } from "../limits";
 import { slotPacketMax, txDescriptor, txReset } from "../batch";
@@ -24,7 +24,7 @@ import {
   ipTotalLen,
   ipVersion,
 } from "../wire/ip";
-import { tcpCheck } from "../wire/tcp";
+import { tcpCheck, tcpChecksumOk } from "../wire/tcp";
 import {
   HoldList,
   HoldQueue,
@@ -85,6 +85,10 @@ export function flowInput(
   const entry = recordFind(home, peer, flow);
   const state = entry == 0 ? <u32>RecordState.NONE : recordStateOf(entry);
   if (state == RecordState.ACTIVE) return toStack(descriptorPtr, headerLen, entry, nowUs);
+  if (isDamaged(descriptorPtr, headerLen)) {
+    descriptor.verdict = <u16>Verdict.DROPPED;
+    return count(Counter.TUNNEL_CHECKSUM);
+  }
   if (state == RecordState.NONE) {
     descriptor.verdict = <u16>holdEarly(descriptorPtr, entry, peer, flow, nowUs);
     return;
@@ -96,6 +100,18 @@ export function flowInput(
   }
   unwrap(descriptorPtr, headerLen, entry);
   giveBack(descriptorPtr, peer, flow, state);
+}
+
+/**
+ * No stack will read it, but what waits or goes back is taken for a packet of the connection that its flow
+ * identifier names. Where that identifier was damaged it is another's, and its numbers must not be noted there.
+ */
+function isDamaged(descriptorPtr: usize, headerLen: u32): bool {
+  const descriptor = changetype<Descriptor>(descriptorPtr);
+  const flags = <u32>descriptor.flags;
+  if ((flags & (PacketFlag.NEEDS_CSUM | PacketFlag.CSUM_VERIFIED)) != 0) return false;
+  const ptr = <usize>descriptor.ptr;
+  return !tcpChecksumOk(ptr, ptr + headerLen, descriptor.len - headerLen);
 }
 
 function toStack(descriptorPtr: usize, headerLen: u32, entry: usize, nowUs: f64): void {

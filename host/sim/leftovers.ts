@@ -63,6 +63,7 @@ const BACKEND_OUTCOMES = [
   "offload_malformed",
   "tunnel_stranger",
   "tunnel_flow_zero",
+  "tunnel_checksum",
   "decapsulated",
   "early_held",
   "early_refused",

@@ -100,6 +100,24 @@ onBothBuilds(flows, (test) => {
     );
   });
 
+  test("drops a damaged packet of a flow that is not active: the flow may be another's", (core) => {
+    open(core);
+    const damaged = (flow: number): Uint8Array => {
+      const bytes = segment(7, flow);
+      bytes[27]! ^= 1;
+      return bytes;
+    };
+    for (const [index, state] of [NONE, FROZEN, MOVED, CLOSED, POISONED].entries()) {
+      const flow = FLOW + index;
+      if (state !== NONE && state !== POISONED) set(core, ACTIVE, T0, flow);
+      if (state !== NONE) assert.is(set(core, state, T0, flow), 0);
+      assert.equal(verdicts(feed(core, [damaged(flow)], T0)), [DROPPED], `state ${state}`);
+      assert.is(counter(core, "TUNNEL_CHECKSUM"), index + 1);
+    }
+    assert.is(core.f.holdBytes!(), 0);
+    assert.is(drain(core, "pollHandback", T0).length, 0);
+  });
+
   test("replays early packets to the stack, in order, when the flow becomes active", (core) => {
     open(core);
     feed(core, [segment(1), segment(2), segment(3)], T0);

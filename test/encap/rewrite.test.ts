@@ -27,6 +27,7 @@ const TRANSMIT = 2;
 const HANDBACK = 3;
 const FLOW = 0x12345678;
 const NEEDS_CSUM = 1;
+const CSUM_VERIFIED = 2;
 const TCP_CHECKSUM_OFF = 16;
 
 const FAMILIES = {
@@ -201,7 +202,9 @@ for (const family of ["v4", "v6"] as const) {
             : {};
           const bytes = buildTcp({ source: client, destination: vip, ...fields, ...extra });
           const wrapped = only(feed(sender, [{ bytes, ...offload }], 2e6), TRANSMIT);
-          const back = only(feed(receiver, [{ ...wrapped }], 2e6), HANDBACK);
+          // Else it would be dropped for its checksum: that of an ended flow's packet is looked at.
+          const flags = partial ? NEEDS_CSUM : CSUM_VERIFIED;
+          const back = only(feed(receiver, [{ ...wrapped, flags }], 2e6), HANDBACK);
           assert.equal(back.bytes, expected(family, { ...fields, ...extra }));
           setTuple(sender, {
             remote: client,
