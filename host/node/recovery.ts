@@ -179,7 +179,13 @@ export class Recovery {
       return this.book.forget(own.node, own.flow);
     }
     this.book.count("claims-adopted");
+    this.map(own, connection);
+  }
+
+  /** Its client may say nothing before its owner dies: what the owner knew of it is needed then (R20). */
+  private map(own: Owner, { tuple, reset }: FarConnection): void {
     this.book.mapTo(tuple, own);
+    this.book.world.table.note(tuple, reset);
   }
 
   /** Judges every frozen copy whose target has reported, or all of them once recovery is over. */
@@ -211,7 +217,7 @@ export class Recovery {
     }
     const isBuried = this.book.entryOf(tuple) !== undefined || this.isTombed(claim);
     if (record !== undefined && !isBuried) {
-      this.book.mapTo(tuple, own); // First the mapping, then the verdict.
+      this.map(own, connection); // First the mapping, then the verdict.
       return this.book.judge("resume", own, next, tuple);
     }
     if (!isBuried) this.tombs.bury(tuple, [next], [own.flow, next.flow], reset);

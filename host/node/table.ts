@@ -51,15 +51,20 @@ export class CoreTable implements MappingTable {
 
   note(tuple: Tuple, reset: ResetData): void {
     const seen = this.#core.mapGet(tuple);
-    if (!seen || seen.segAck !== 0 || seen.segSeq !== 0) return;
+    if (!seen || !isUnheard(seen)) return;
     const { rcvNxt, sndNxt, timestamps } = reset;
     const echo = timestamps && { tsVal: timestamps.tsEcr, tsEcr: timestamps.tsVal };
     this.#core.mapNote(tuple, { segAck: sndNxt, segSeq: rcvNxt, timestamps: echo });
   }
 
-  /** RST from the last packet that the forwarder saw of the connection, else from what its owner said. */
+  /**
+   * RST from the last packet that the forwarder saw of the connection, else from what its owner said. Of a
+   * connection in TIME-WAIT a new forwarder knows no number: its client is done, and nobody is to be reset.
+   */
   resetClient(tuple: Tuple, reset: ResetData | undefined): void {
     if (reset) this.note(tuple, reset);
+    const seen = this.#core.mapGet(tuple);
+    if (!seen || isUnheard(seen)) return;
     this.#core.mapReset(tuple, this.#clock.nowUs(), true);
   }
 
@@ -94,4 +99,9 @@ export class CoreTable implements MappingTable {
     }
     return node === undefined ? undefined : { action: "forward", node, flow };
   }
+}
+
+/** Neither a packet of the client nor its owner has told any number. */
+function isUnheard({ segAck, segSeq }: MapInfo): boolean {
+  return segAck === 0 && segSeq === 0;
 }

@@ -238,6 +238,14 @@ rules(
   },
 );
 
+rules("R20: a restarted forwarder knows of a silent client what its owner reported", () => {
+  const world = owned();
+  world.crashForwarder();
+  for (const id of world.ids) world.hello(id);
+  world.settle();
+  assert.equal(world.table.noted, [TUPLE], "the owner may die before the client says anything");
+});
+
 rules(
   "a flow released before its node's SYNC arrives is not adopted from it: the cut is older",
   () => {

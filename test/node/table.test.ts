@@ -75,6 +75,20 @@ table("turns every mapping to a node into a tombstone that keeps node and flow",
   assert.is(tombs, 200);
 });
 
+table("resets only clients of whom it knows a number, from a packet or from their owner", () => {
+  const { core, mappings } = open();
+  const sent = () => core.counters()["resets_sent"];
+  const reset = { sndUna: 90, sndNxt: 100, rcvNxt: 7, timestamps: undefined };
+  for (const port of [1, 2]) mappings.set(client(port), { action: "tomb", node: A, flow: 9 });
+  mappings.note(client(1), reset);
+  for (const port of [1, 2, 3]) mappings.resetClient(client(port), undefined);
+  core.pollTransmit(2_000_000);
+  assert.is(sent(), 1, "nobody has said anything of the second one");
+  mappings.resetClient(client(2), reset);
+  core.pollTransmit(2_000_000);
+  assert.is(sent(), 2);
+});
+
 /** A judge of A and B over the core's table. */
 function openJudge() {
   const { clock, core, mappings } = open();
