@@ -22,6 +22,8 @@ export interface Flow {
   clientAck: number | undefined;
   /** From the service. */
   serverIss: number | undefined;
+  /** Of the last SYN-ACK that answered a late SYN of this connection, after its end. */
+  lateIss: number | undefined;
   serverShift: number;
   serverEdge: number | undefined;
   serverNxt: number | undefined;
@@ -67,6 +69,9 @@ export function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
   if (after(segment.ack, flow.clientNxt)) {
     object("I2", `acknowledges ${segment.ack}, the client sent up to ${flow.clientNxt}`);
   }
+  if (!after(segment.ack, flow.iss)) {
+    object("I2", `acknowledges ${segment.ack}, the client began at ${flow.iss}`);
+  }
   const end = add(segment.seq, segment.payload.length);
   const next = segment.flags & FIN ? add(end, 1) : end;
   if (flow.serverNxt === undefined || after(next, flow.serverNxt)) flow.serverNxt = next;
@@ -101,6 +106,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientNxt: add(segment.seq, 1),
     clientAck: undefined,
     serverIss: undefined,
+    lateIss: undefined,
     serverShift: 0,
     serverEdge: undefined,
     serverNxt: undefined,

@@ -90,6 +90,8 @@ export class Network {
   #version = 0;
   watch: Watcher | undefined;
   trace: Tracer | undefined;
+  /** Sees a packet that was damaged on its way, as it will arrive. */
+  damaged: ((to: string, bytes: Uint8Array) => void) | undefined;
   /** A packet met a path with a smaller MTU; what this returns comes back from a router there. */
   tooBig: (bytes: Uint8Array, mtu: number) => { to: string; bytes: Uint8Array } | undefined = () =>
     undefined;
@@ -173,6 +175,7 @@ export class Network {
       bytes = bytes.slice();
       bytes[at] = (bytes[at] ?? 0) ^ (1 << way.random.below(8));
       fate = `corrupted at ${at} `;
+      this.damaged?.(place.name, bytes);
     }
     this.#scheduler.at(this.#arrivalUs(way), () => {
       if (!place.receiver) {

@@ -35,29 +35,37 @@ export interface Emitter {
   readonly opens: boolean;
 }
 
+/** A connection of old, and who may still speak for it. */
+interface Ghost {
+  readonly flow: Flow;
+  readonly heirs: readonly string[];
+}
+
 export class Oracle {
   readonly violations: Violation[] = [];
   packets = 0;
   /** By client address and port. */
   readonly #flows = new Map<string, Flow>();
   /**
-   * Connections that a node out of the forwarder's reach may still have while a newer one runs on their ports:
-   * PROTOCOL section 10, accepted (1). They are judged by their own numbers.
+   * Connections that a node out of the forwarder's reach may still have, or get by a blob of an earlier forwarder,
+   * while a newer one runs on their ports: PROTOCOL section 10, accepted (1). They are judged by their own numbers.
    */
-  readonly #ghosts = new Map<string, Flow[]>();
+  readonly #ghosts = new Map<string, Ghost[]>();
   /** Connections whose SYN was sent on ports of a flow that was not told to be over. */
   readonly #candidates = new Map<string, Flow>();
+  /** Numbers in packets that were damaged on their way to the forwarder, by what they say is their client. */
+  readonly #damaged = new Map<string, { readonly seq: number; readonly ack: number }[]>();
   readonly #services: ReadonlySet<string>;
 
   /**
    * @param services       the service addresses, in text form
-   * @param isUnreachable  a forwarder that began anew has not heard from this node
+   * @param unreachable    marks of the backends from which a forwarder that began anew has not heard
    * @param isInDoubt      a move of this client's connection has begun, and may end without an answer
    * @param clockSlackMs   how far the clocks of two nodes may have come apart
    */
   constructor(
     services: Iterable<string>,
-    private readonly isUnreachable: (node: string) => boolean = () => false,
+    private readonly unreachable: () => readonly string[] = () => [],
     private readonly clockSlackMs: () => number = () => 0,
     private readonly isInDoubt: (address: string, port: number) => boolean = () => false,
   ) {
@@ -97,6 +105,19 @@ export class Oracle {
       lost.push(key);
     }
     return lost;
+  }
+
+  /** A packet comes to the forwarder damaged. */
+  damaged(bytes: Uint8Array): void {
+    let segment: TcpPacket;
+    try {
+      segment = viewTcp(bytes);
+    } catch {
+      return; // No longer a segment: the forwarder drops it.
+    }
+    const key = `${segment.source} ${segment.sourcePort}`;
+    const { seq, ack } = segment;
+    this.#damaged.set(key, [...(this.#damaged.get(key) ?? []), { seq, ack }]);
   }
 
   /** Watches one packet as it is emitted; `node` is undefined for a client. */
@@ -151,17 +172,18 @@ export class Oracle {
     const flow = this.#flows.get(key);
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
     if (segment.flags & RST) {
-      if (!this.#ghostOf(key, node)) this.#reset(key, flow, segment, atUs, object);
+      if (!this.#ghostOf(key, node, segment)) this.#reset(key, flow, segment, atUs, object);
       return;
     }
-    if (isProbe(node, flow, segment)) return;
+    if (isProbe(node, flow, segment, this.#damaged.get(key) ?? [])) return;
     if (segment.flags & SYN) return this.#synAck(key, flow, node, segment, object);
-    const ghost = this.#ghostOf(key, node);
+    const ghost = this.#ghostOf(key, node, segment);
     if (ghost) {
       timestamps(ghost, segment, object);
       return numbers(ghost, segment, object);
     }
     if (flow.owners.length === 0) return object("I2", "segment before the SYN-ACK");
+    if (node.opens && isOfLateSyn(flow, segment)) return;
     owner(flow, node, object);
     timestamps(flow, segment, object);
     numbers(flow, segment, object);
@@ -203,22 +225,34 @@ export class Oracle {
     }
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
+    // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
+    if (isOver(flow) && !flow.serverFinFirst) {
+      flow.lateIss = segment.seq;
+      return timestamps(flow, segment, object);
+    }
     if (flow.owners.length > 0 && !flow.isLost) {
       return object("I1", `${flow.owners.at(-1) ?? ""} has taken over from it`);
     }
     begin(flow, node, segment, object);
   }
 
-  /** The old connection's owner may not have heard that it is over, and the forwarder not of the owner. */
+  /** The old connection's owner, or its heir, may not have heard that it is over, nor the forwarder of them. */
   #haunt(key: string, old: Flow): void {
-    const last = old.owners.at(-1) ?? FORWARDER_MARK;
-    const name = last.split("#")[0] ?? "";
-    if (last.startsWith(FORWARDER_MARK) || !this.isUnreachable(name)) return;
-    this.#ghosts.set(key, [...(this.#ghosts.get(key) ?? []), old]);
+    const last = old.owners.at(-1);
+    const isForwarders = last === undefined || last.startsWith(FORWARDER_MARK);
+    const away = this.unreachable();
+    const heirs = isForwarders ? (old.isLost ? away : []) : away.filter((mark) => mark === last);
+    if (heirs.length === 0) return;
+    this.#ghosts.set(key, [...(this.#ghosts.get(key) ?? []), { flow: old, heirs }]);
   }
 
-  #ghostOf(key: string, node: Emitter): Flow | undefined {
-    return this.#ghosts.get(key)?.find(({ owners }) => owners.at(-1) === markOf(node));
+  /** The same node may have the new connection some day: what acknowledges bytes of the old one is the old one's. */
+  #ghostOf(key: string, node: Emitter, { ack, flags }: TcpPacket): Flow | undefined {
+    const found = this.#ghosts.get(key)?.find(({ flow, heirs }) => {
+      const isOld = (flags & ACK) === 0 || (after(ack, flow.iss) && !after(ack, flow.clientNxt));
+      return isOld && heirs.includes(markOf(node));
+    });
+    return found?.flow;
   }
 
   /** RFC 6191, PROTOCOL section 4: after TIME-WAIT the ISS is above, and the TSval not below, the old one's. */
@@ -245,10 +279,26 @@ function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
 }
 
-/** R20: the forwarder makes a silent client speak. The probe is no stack's. */
-function isProbe(node: Emitter, flow: Flow, segment: TcpPacket): boolean {
+/** The half-open connection that a late SYN made has nothing to say but where it stands. */
+function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): boolean {
+  if (lateIss === undefined || payload.length > 0) return false;
+  return seq === add(lateIss, 1) && ack === add(iss, 1);
+}
+
+/**
+ * R20: the forwarder makes a silent client speak. The probe is no stack's. Its numbers are those of a packet that
+ * the client sent; one that was damaged on its way is read like any other (its checksum is end to end).
+ */
+function isProbe(
+  node: Emitter,
+  flow: Flow,
+  segment: TcpPacket,
+  damaged: readonly { readonly seq: number; readonly ack: number }[],
+): boolean {
   if (!node.isForwarder || (flow.resetAllowed === undefined && !isOver(flow))) return false;
   if (segment.flags !== ACK || segment.payload.length > 0) return false;
+  const isOf = (seq: number, ack: number) => segment.seq === add(ack, -1) && segment.ack === seq;
+  if (damaged.some(({ seq, ack }) => isOf(seq, ack))) return true;
   return flow.clientAck !== undefined && after(flow.clientAck, segment.seq);
 }
 

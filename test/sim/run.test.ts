@@ -111,4 +111,30 @@ simulation("resets the client of a node that died before its first packet passed
   for (let seed = 1; seed < 5; seed++) simulate({ seed, clients: 8, troubles, ...BODY });
 });
 
+simulation("resets nobody for a node of which a new forwarder knows TIME-WAIT only (R20)", () => {
+  const troubles = ["forwarder-crash", "crash"] as const;
+  simulate({ seed: 11068, clients: 19, ...BODY, troubles, faultPercentMax: 0, isPlain: true });
+});
+
+simulation(
+  "reads a blob of an earlier forwarder late, beside the next connection (section 10)",
+  () => {
+    const troubles = ["long-pause", "forwarder-crash", "none"] as const;
+    const one = { clients: [5], bodyMax: 1, connectionsMax: 1, clockPpmMax: 0 };
+    simulate({ seed: 77, backends: 1, ...one, troubles, faultPercentMax: 0, movePercent: 0 });
+  },
+);
+
+simulation("opens a connection for a SYN that comes late, and hears that it was none", () => {
+  simulate({ seed: 10603, clients: [9, 13, 15], bodyMax: 6, connectionsMax: 2, movePercent: 0 });
+});
+
+simulation("does not note the numbers of a packet whose flow identifier was damaged", () => {
+  simulate({ seed: 10036 });
+});
+
+simulation("waits for connections whose RST was lost until keep-alive ends them", () => {
+  simulate({ seed: 11389 });
+});
+
 simulation.run();
