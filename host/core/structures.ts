@@ -4,6 +4,7 @@
  */
 import { BatonError } from "../errors.ts";
 import { constant, enumValue, type CoreModule } from "./module.ts";
+import { hexBytes } from "./hex.ts";
 import { tupleKey, type Tuple } from "./tuple.ts";
 
 export type CoreEventKind =
@@ -305,10 +306,6 @@ export class Structures {
 /** Little-endian, as everything in the core. */
 function word32(value: number): Uint8Array {
   return Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
-}
-
-function hexBytes(text: string): Uint8Array {
-  return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }
 
 function group(module: CoreModule, name: string): Readonly<Record<string, number>> {

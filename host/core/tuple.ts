@@ -16,8 +16,17 @@ export interface Tuple {
 
 /** A string that names the tuple, for use as a map key. */
 export function tupleKey(tuple: Tuple): string {
-  const bytes = [...tuple.remote, ...tuple.local].map((byte) => String.fromCharCode(byte)).join("");
-  return bytes + String.fromCharCode(tuple.remotePort, tuple.localPort);
+  const { remote, local } = tuple;
+  const ports = String.fromCharCode(tuple.remotePort, tuple.localPort);
+  return addressKey(remote) + addressKey(local) + ports;
+}
+
+/** A character for two bytes; addresses of the families differ in length. */
+function addressKey(bytes: Uint8Array): string {
+  const word = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  if (bytes.length === 4) return String.fromCharCode(word(0), word(2));
+  const high = String.fromCharCode(word(0), word(2), word(4), word(6));
+  return high + String.fromCharCode(word(8), word(10), word(12), word(14));
 }
 
 /** "10.1.0.2:40000 -> 10.0.0.100:80", IPv6 addresses in brackets. */

@@ -2,6 +2,8 @@
  * Little-endian cursors over one message. Knows widths and bounds only; a read or a write that does not fit
  * sets a flag instead of throwing, so a decoder checks once at its end.
  */
+import { hexBytes, hexText } from "../core/hex.ts";
+
 export class Reader {
   /** False once anything did not fit. */
   ok = true;
@@ -41,9 +43,7 @@ export class Reader {
 
   /** `length` bytes as lower-case hexadecimal digits: how NodeId and Epoch are written. */
   hex(length: number): string {
-    let text = "";
-    for (const byte of this.raw(length)) text += byte.toString(16).padStart(2, "0");
-    return text;
+    return this.take(length) ? hexText(this.bytes, this.offset - length, length) : "";
   }
 
   /** Reserved bytes: anything but zero is malformed. */
@@ -93,10 +93,9 @@ export class Writer {
 
   /** Exactly `length` bytes from hexadecimal digits. */
   hex(text: string, length: number): void {
+    const bytes = hexBytes(text);
     this.room(length);
-    for (let index = 0; index < length; index++) {
-      this.bytes[this.offset - length + index] = parseInt(text.slice(2 * index, 2 * index + 2), 16);
-    }
+    this.bytes.set(bytes.length > length ? bytes.subarray(0, length) : bytes, this.offset - length);
   }
 
   zero(length: number): void {
