@@ -5,13 +5,14 @@
  * One socket is bound for everybody. Each peer that is watched gets a socket of its own, bound to the
  * same port and connected to it: only a connected socket is told by ICMP that nobody listens there, and
  * it sends without looking an address up. The first socket is bound before it allows sharing, so that a
- * second process is still told that the port is taken.
+ * second process is still told that the port is taken. dgram tells the loop of datagrams and of errors;
+ * what a watched peer sends and is sent goes by system calls, all that waits at once.
  */
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { BatonError } from "../errors.ts";
-import { sockaddr } from "../linux/address.ts";
-import { isUnavailable } from "../linux/errno.ts";
+import { isSameEnd, sockaddr } from "../linux/address.ts";
+import { EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, isUnavailable } from "../linux/errno.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -26,6 +27,7 @@ import {
 } from "../linux/libc.ts";
 import type { Endpoint } from "../node/environment.ts";
 import type { OutgoingDatagram } from "../transport/transport.ts";
+import { Datagrams } from "./datagrams.ts";
 
 export interface UdpOptions {
   /** Where to listen; port 0: any. */
@@ -58,6 +60,15 @@ export interface UdpSocket {
 interface Waiting {
   readonly from: Endpoint;
   readonly bytes: Uint8Array;
+}
+
+/** A socket that is connected to a peer. */
+interface Watched {
+  readonly endpoint: Endpoint;
+  readonly socket: Socket;
+  readonly name: Uint8Array;
+  readonly fd: number;
+  readonly io: Datagrams;
 }
 
 const SO_REUSEADDR = 2;
@@ -94,7 +105,8 @@ class DgramUdp implements UdpSocket {
   readonly #isShared: boolean;
   readonly #bufferBytes: number;
   readonly #waitingMax: number;
-  readonly #watched = new Map<string, Socket>();
+  readonly #watched = new Map<string, Watched>();
+  #io: Datagrams | undefined;
   #waiting: Waiting[] = [];
   #readable: () => void = () => undefined;
   #unreachable: (endpoint: Endpoint) => void = () => undefined;
@@ -129,14 +141,17 @@ class DgramUdp implements UdpSocket {
     if (this.#isClosed) return;
     this.counters.sent += 1;
     const watched = this.#watched.get(keyOf(to));
-    if (watched) watched.send(bytes);
+    if (watched) this.#sendTo(watched, bytes);
     else this.#first.send(bytes, to.port, this.#addressFor(to));
   }
 
   async watch(endpoint: Endpoint): Promise<boolean> {
     if (!this.#isShared || this.#watched.has(keyOf(endpoint))) return this.#isShared;
-    const socket = bindShared(this.local, endpoint, this.#bufferBytes);
-    socket.on("message", this.#take);
+    this.#io ??= new Datagrams();
+    const { fd, socket } = bindShared(this.local, endpoint, this.#bufferBytes);
+    const name = sockaddr(endpoint.address, endpoint.port);
+    const watched: Watched = { endpoint, socket, name, fd, io: this.#io };
+    socket.on("message", (bytes, from) => this.#takeFrom(watched, bytes, from));
     socket.connect(endpoint.port, endpoint.address);
     const isConnected = await once(socket, "connect").then(
       () => !this.#isClosed,
@@ -146,8 +161,10 @@ class DgramUdp implements UdpSocket {
       socket.close();
       return false;
     }
-    socket.on("error", (error: NodeJS.ErrnoException) => this.#failed(endpoint, error));
-    this.#watched.set(keyOf(endpoint), socket);
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      this.#failed(endpoint, error.code === "ECONNREFUSED");
+    });
+    this.#watched.set(keyOf(endpoint), watched);
     return true;
   }
 
@@ -164,22 +181,54 @@ class DgramUdp implements UdpSocket {
     this.#isClosed = true;
     this.#waiting = [];
     this.#first.close();
-    for (const socket of this.#watched.values()) socket.close();
+    for (const { socket } of this.#watched.values()) socket.close();
   }
 
   readonly #take = (bytes: Buffer, { address, port }: RemoteInfo): void => {
+    const plain = address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
+    this.#keep({ address: plain, port }, bytes);
+  };
+
+  /** One that dgram read. Where it is not alone more of them wait, as a rule: they are read at once. */
+  #takeFrom({ endpoint, name, fd, io }: Watched, read: Buffer, from: RemoteInfo): void {
+    if (this.#isClosed) return;
+    const isAlone = this.#waiting.length === 0;
+    this.#take(read, from);
+    if (isAlone) return;
+    const result = io.receive(fd, (bytes, sender) => {
+      if (isSameEnd(sender, name)) this.#keep(endpoint, bytes);
+      // Before it was connected the socket took others' too. They are sent again.
+      else this.counters.receiveDropped += 1;
+    });
+    if (result < 0) this.#failed(endpoint, result === -ECONNREFUSED);
+  }
+
+  #keep(from: Endpoint, bytes: Uint8Array): void {
     this.counters.received += 1;
     if (this.#waiting.length >= this.#waitingMax) {
       this.counters.receiveDropped += 1;
       return;
     }
-    const plain = address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address;
-    this.#waiting.push({ from: { address: plain, port }, bytes });
+    this.#waiting.push({ from, bytes });
     if (this.#waiting.length === 1) this.#readable();
-  };
+  }
 
-  #failed(endpoint: Endpoint, error: NodeJS.ErrnoException): void {
-    if (error.code !== "ECONNREFUSED") {
+  #sendTo({ endpoint, socket, fd, io }: Watched, bytes: Uint8Array): void {
+    let result = io.send(fd, bytes);
+    if (result === -ECONNREFUSED) {
+      // What an earlier datagram met, told by this call in place of sending. The caller is amid its turn.
+      setImmediate(() => this.#failed(endpoint, true));
+      result = io.send(fd, bytes);
+    }
+    if (result >= 0) return;
+    // dgram keeps it until there is room, or it can be sent without an interruption.
+    if (result === -EAGAIN || result === -ENOBUFS || result === -EINTR) socket.send(bytes);
+    else this.counters.sendErrors += 1;
+  }
+
+  #failed(endpoint: Endpoint, isRefused: boolean): void {
+    if (this.#isClosed) return;
+    if (!isRefused) {
       this.counters.sendErrors += 1;
       return;
     }
@@ -223,7 +272,11 @@ async function bindFirst(
 }
 
 /** A socket on the port of the first one, to be connected to a peer. */
-function bindShared(local: Endpoint, peer: Endpoint, bufferBytes: number): Socket {
+function bindShared(
+  local: Endpoint,
+  peer: Endpoint,
+  bufferBytes: number,
+): { fd: number; socket: Socket } {
   const fd = openSocket(peer.address, bufferBytes);
   const isSameFamily = local.address.includes(":") === peer.address.includes(":");
   const any = peer.address.includes(":") ? "::" : "0.0.0.0";
@@ -231,7 +284,7 @@ function bindShared(local: Endpoint, peer: Endpoint, bufferBytes: number): Socke
     libc().setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     libc().bind(fd, sockaddr(isSameFamily ? local.address : any, local.port));
   });
-  return adopt(fd, peer.address);
+  return { fd, socket: adopt(fd, peer.address) };
 }
 
 /** dgram over a bound descriptor: it listens at once, and closes the descriptor in the end. */

@@ -49,6 +49,15 @@ export function sockaddr(address: string, port: number): Uint8Array {
   return result;
 }
 
+/** Whether two socket addresses name one port of one address; what else an IPv6 one says does not count. */
+export function isSameEnd(one: Uint8Array, other: Uint8Array): boolean {
+  const v6 = one[0] === AF_INET6;
+  for (let at = 0; at < (v6 ? 24 : 8); at += 1) {
+    if ((!v6 || at < 4 || at >= 8) && one[at] !== other[at]) return false;
+  }
+  return true;
+}
+
 /** Six bytes of "02:00:5e:10:00:01". */
 export function macBytes(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) {

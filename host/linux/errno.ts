@@ -9,6 +9,7 @@ import { BatonError } from "../errors.ts";
 export const {
   EAGAIN,
   EBUSY,
+  ECONNREFUSED,
   EINTR,
   EINVAL,
   EIO,
