@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `baton` command. Parses and dispatches; must not know how anything is done. */
 import { addBackend, addClassifier, addForwarder } from "./daemon.ts";
+import { addDoctor } from "./doctor.ts";
 import { addDown } from "./down.ts";
 import { addDrain, addUndrain } from "./drain.ts";
 import { addInspect } from "./inspect.ts";
@@ -15,6 +16,7 @@ addClassifier(program, async () => (await import("../daemon/classifier.ts")).run
 addBackend(program, async () => (await import("../daemon/backend.ts")).runBackend);
 addDrain(program);
 addUndrain(program);
+addDoctor(program);
 addDown(program);
 addInspect(program);
 addKeygen(program);
