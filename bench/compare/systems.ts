@@ -75,8 +75,11 @@ export class Systems {
     this.#folder = folder;
   }
 
-  /** Everything that this machine can have of `names`, ready to answer. */
-  static async open(names: readonly SystemName[]): Promise<Systems> {
+  /**
+   * Everything that this machine can have of `names`, ready to answer.
+   * @param forwarder a script that runs in the place of `baton`
+   */
+  static async open(names: readonly SystemName[], forwarder?: string): Promise<Systems> {
     if (findTool("nginx") === undefined) {
       throw new LabUnavailable(
         "expected the program nginx, the server behind everything, got none",
@@ -91,7 +94,10 @@ export class Systems {
         services: [`${lab.plan.service4}:${SERVICE_PORT}`],
         routes: [`host=upstream -> ${UPSTREAM_NODE}`, `host=library -> ${LIBRARY_NODE}`],
         upstream: `127.0.0.1:${ORIGIN_PORT}`,
-        scripts: { [LIBRARY_NODE]: fileURLToPath(new URL("./server.js", import.meta.url)) },
+        scripts: {
+          [LIBRARY_NODE]: fileURLToPath(new URL("./server.js", import.meta.url)),
+          ...(forwarder === undefined ? {} : { [lab.nodes.forwarder.name]: forwarder }),
+        },
         forwarderFlags: ["--quiet"],
         backendFlags: ["--quiet"],
       });

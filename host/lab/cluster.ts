@@ -144,7 +144,7 @@ export interface ClusterOptions {
   readonly forwarderFlags?: readonly string[];
   readonly backendFlags?: readonly string[];
   readonly classifierFlags?: readonly string[];
-  /** By node: a script that takes the arguments of `baton backend` and runs in its place. */
+  /** By node, a backend or the forwarder: a script that takes the arguments of `baton` and runs in its place. */
   readonly scripts?: Readonly<Record<string, string>>;
 }
 
@@ -168,7 +168,8 @@ export class Cluster {
   /** Also after its end, as a restart with the same flags. */
   startForwarder(): Daemon {
     const { lab } = this;
-    const { services = defaultServices(lab), routes = [], forwarderFlags = [] } = this.#options;
+    const { services = defaultServices(lab), routes = [], scripts = {} } = this.#options;
+    const { forwarderFlags = [] } = this.#options;
     const node = lab.nodes.forwarder;
     const flags = [
       ...each("--vip", services),
@@ -184,7 +185,8 @@ export class Cluster {
       ...each("--route", routes),
       ...forwarderFlags,
     ];
-    this.forwarder = new Daemon(node, ["forwarder", "--name", node.name, ...flags], this.keys);
+    const words = ["forwarder", "--name", node.name, ...flags];
+    this.forwarder = new Daemon(node, words, this.keys, scripts[node.name]);
     return this.forwarder;
   }
 
