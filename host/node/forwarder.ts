@@ -8,7 +8,6 @@
  */
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
-import type { Tuple } from "../core/tuple.ts";
 import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import { Classifier } from "./classifier.ts";
@@ -20,7 +19,7 @@ import { Drains } from "./drains.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
-import type { CensusMessage, HeartbeatMessage, Message, SynHint } from "./messages.ts";
+import type { CensusMessage, HeartbeatMessage, Message } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
 import { NO_FLOW } from "./messages.ts";
 import { quotedTuple, wirePackets } from "./packet.ts";
@@ -29,6 +28,7 @@ import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
+import { Reinjector } from "./reinjector.ts";
 import { Relay } from "./relay.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
 import { CoreTable } from "./table.ts";
@@ -62,18 +62,6 @@ export interface ForwarderOptions {
 
 export type ForwarderEvents = DispatchEvents;
 
-interface Reinjection {
-  readonly packet: Uint8Array;
-  /** Set when the packet is still encapsulated. */
-  readonly tuple: Tuple | undefined;
-  readonly hint: SynHint | undefined;
-  /** Nobody has its connection: answer it with a RST. */
-  readonly refuse: boolean;
-}
-
-/** Packets that come back in one turn. */
-const REINJECT_MAX = 4096;
-
 export class Forwarder implements Role {
   /** A forwarder is declared dead by nobody. */
   readonly isOver = false;
@@ -93,10 +81,7 @@ export class Forwarder implements Role {
   readonly #pools: Pools;
   readonly #timers: Timers;
   readonly #classifiers: readonly NodeId[];
-  readonly #counters = { reinjected: 0, reinjectRefused: 0 };
-  #again: Reinjection[] = [];
-  /** Of the packet that the core has in hand. */
-  #hint: SynHint | undefined;
+  readonly #again: Reinjector;
   #heartbeatUs = 0;
 
   constructor(options: ForwarderOptions) {
@@ -111,6 +96,7 @@ export class Forwarder implements Role {
     this.#postbox = new Postbox(id, transport, wake);
     this.#pulse = new Pulse(options.mtu);
     this.#handbacks = new Handbacks(core, this.#peers);
+    this.#again = new Reinjector(core, options.inject);
     const health = (backend: NodeId): Health | undefined => this.#health(backend);
     this.dispatch = new Dispatch(backends, {
       clock,
@@ -149,7 +135,7 @@ export class Forwarder implements Role {
   }
 
   get counters(): Readonly<Record<string, number>> {
-    return { ...this.dispatch.counters, ...this.#counters };
+    return { ...this.dispatch.counters, ...this.#again.counters };
   }
 
   /** What became of messages, and of packets on their way back. */
@@ -196,8 +182,8 @@ export class Forwarder implements Role {
   pump(): void {
     do {
       this.#postbox.deliver((node, epoch, message) => this.#local(node, epoch, message));
-      this.#reinject();
-    } while (this.#postbox.isWaiting || this.#again.length > 0);
+      this.#again.flush();
+    } while (this.#postbox.isWaiting || this.#again.isWaiting);
     this.#handbacks.flush((node, message) => this.#postbox.send(node, message));
   }
 
@@ -207,7 +193,7 @@ export class Forwarder implements Role {
 
   unmapped(batch: PacketBatch, index: number): void {
     const owner = this.#peers.nodeOf(batch.peer(index));
-    for (const packet of wirePackets(batch, index)) this.relay.pass(packet, owner, this.#hint);
+    for (const packet of wirePackets(batch, index)) this.relay.pass(packet, owner, this.#again.hint);
   }
 
   icmp(batch: PacketBatch, index: number): void {
@@ -256,7 +242,7 @@ export class Forwarder implements Role {
         table: this.#table,
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
-        reinject: (packet, tuple, hint) => this.#comeAgain(packet, tuple, hint),
+        reinject: (packet, tuple, hint) => this.#again.add(packet, tuple, hint),
         pool: (id, tuple) => this.#pools.members(id, tuple),
       },
       {
@@ -306,8 +292,8 @@ export class Forwarder implements Role {
       isRecovering: () => this.judge.isRecovering,
       mapping: (tuple) => this.#table.get(tuple),
       send: (node, message) => this.#postbox.send(node, message),
-      reinject: (packet, hint) => this.#comeAgain(packet, undefined, hint),
-      refuse: (packet) => this.#comeAgain(packet, undefined, undefined, true),
+      reinject: (packet, hint) => this.#again.add(packet, undefined, hint),
+      refuse: (packet) => this.#again.refuse(packet),
     });
   }
 
@@ -331,38 +317,6 @@ export class Forwarder implements Role {
       return health ? [{ node, ...health }] : [];
     });
     return { type: "census", items };
-  }
-
-  #comeAgain(
-    packet: Uint8Array,
-    tuple: Tuple | undefined,
-    hint: SynHint | undefined,
-    refuse = false,
-  ): void {
-    if (this.#again.length >= REINJECT_MAX) this.#counters.reinjectRefused++;
-    else this.#again.push({ packet, tuple, hint, refuse });
-  }
-
-  /** Gives packets that came back to the core, as if they had just arrived. */
-  #reinject(): void {
-    const again = this.#again;
-    if (again.length === 0) return;
-    this.#again = [];
-    const { core, inject } = this.#options;
-    for (const { packet, tuple, hint, refuse } of again) {
-      const isPlaced = core.rx.place(0, packet);
-      if (!isPlaced || (tuple && !core.unwrapReturned(0, tuple))) {
-        this.#counters.reinjectRefused++;
-        continue;
-      }
-      if (hint) core.setSynHint(0, hint.sndNxt, hint.tsVal);
-      this.#counters.reinjected++;
-      this.#hint = hint;
-      if (refuse) core.setMode("rst-unknown");
-      inject();
-      if (refuse) core.setMode("host-unknown");
-    }
-    this.#hint = undefined;
   }
 
   #heartbeat(): HeartbeatMessage {
