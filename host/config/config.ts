@@ -8,6 +8,7 @@ import { parseRouting } from "../routing/router.ts";
 import type { Rule } from "../routing/rules.ts";
 import { many, onOff, one, parseFlags, within, withFile } from "./schema.ts";
 import type { FlagInput, Parsed } from "./schema.ts";
+import { checkRouting, parseVip, SERVICE_FORM, type Service } from "./service.ts";
 import {
   checkTunnels,
   DEFAULT_PORT,
@@ -20,12 +21,12 @@ import {
   parseNetworkAddress,
   parsePath,
   parsePeer,
-  parseService,
   parseUpstream,
 } from "./values.ts";
 import type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
 
 export type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
+export type { Service } from "./service.ts";
 
 /** Where `baton keygen` writes and the daemons look. */
 export const DEFAULT_KEY_FILE = "/etc/baton/cluster.key";
@@ -97,7 +98,7 @@ export interface NodeConfig {
 }
 
 export interface ForwarderConfig extends NodeConfig {
-  readonly services: readonly ServiceAddress[];
+  readonly services: readonly Service[];
   readonly backends: readonly PeerSpec[];
   /** Nodes that classify; none: the forwarder does. */
   readonly classifiers: readonly PeerSpec[];
@@ -117,7 +118,7 @@ export interface MemberConfig extends NodeConfig {
 
 /** A node that reads requests for forwarders. */
 export interface ClassifierConfig extends MemberConfig {
-  readonly services: readonly ServiceAddress[];
+  readonly services: readonly Service[];
   /** Names that rules use. */
   readonly backends: readonly string[];
   readonly rules: readonly Rule[];
@@ -156,7 +157,7 @@ const ROUTING_FLAGS = {
 };
 
 export const FORWARDER_FLAGS = {
-  vip: many("ADDRESS:PORT", "a service address", parseService),
+  vip: many(SERVICE_FORM, "a service address", parseVip),
   backend: many(PEER_FORM, "a backend", parsePeer),
   control: one("PATH", `socket for commands (default: ${controlPath("NAME")})`, parsePath),
   classifier: many(PEER_FORM, "a classifier on a node of its own (default: none)", parsePeer),
@@ -168,7 +169,7 @@ export const FORWARDER_FLAGS = {
 };
 
 export const CLASSIFIER_FLAGS = {
-  vip: many("ADDRESS:PORT", "a service address of the forwarder's", parseService),
+  vip: many(SERVICE_FORM, "a service address, as at the forwarder", parseVip),
   forwarder: many(PEER_FORM, "a forwarder", parsePeer),
   backend: many("NAME", "a backend that rules name, as at the forwarder", parseBackendName),
   ...ROUTING_FLAGS,
@@ -199,12 +200,14 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
     checkPeers(family, classifiers, "classifier");
   }
   const names = backends.map(({ name }) => name);
+  const rules = parseRules(flags, names);
+  checkRouting(services, rules);
   return {
     ...node,
     services,
     backends,
     classifiers,
-    rules: parseRules(flags, names),
+    rules,
     announce: flags.announce,
     control: flags.control,
     ecn: flags.ecn,
@@ -220,7 +223,9 @@ export function classifierConfig(input: FlagInput): ClassifierConfig {
   require(backends, "backend", "NAME");
   distinct("backend", [member.name, ...backends]);
   for (const { family } of services) checkFamily(family, member.tunnels);
-  return { ...member, services, backends, rules: parseRules(flags, backends) };
+  const rules = parseRules(flags, backends);
+  checkRouting(services, rules);
+  return { ...member, services, backends, rules };
 }
 
 export function backendConfig(input: FlagInput): BackendConfig {

@@ -7,7 +7,7 @@ import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import type { Log } from "../node/environment.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { addressBytes, openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { addressBytes, openNode, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 
@@ -22,7 +22,7 @@ const SIZES: CoreSizes = {
   earlyFlowsMax: 8192,
   bufferBytes: 256 << 20,
   slotBytes: 65_536,
-  blobBytes: 4 << 20,
+  blobBytes: 8 << 20,
   mtu: 1500,
   segmenting: true,
 };
@@ -85,6 +85,7 @@ async function open(
         backends: config.backends.map(named),
         connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
         headLimitUs: headMs === undefined ? undefined : headMs * 1000,
+        routingOf: routingOf(config.services),
         mtu: config.mtu ?? SIZES.mtu,
         events: {
           handedOff: (handoff) => {

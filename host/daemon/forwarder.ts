@@ -9,7 +9,14 @@ import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { startControl } from "./control.ts";
-import { addressBytes, openNode, patienceOf, type CoreSizes, type RunningNode } from "./parts.ts";
+import {
+  addressBytes,
+  openNode,
+  patienceOf,
+  routingOf,
+  type CoreSizes,
+  type RunningNode,
+} from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 import { createReporter } from "./reporter.ts";
 
@@ -20,12 +27,14 @@ const SIZES: CoreSizes = {
   halfOpenMax: 4096,
   mappings4Max: 1 << 20,
   mappings6Max: 1 << 18,
-  recordsMax: 4096,
-  earlyBytesMax: 1 << 20,
-  earlyFlowsMax: 1024,
+  // As for a classifier: connections come back to be routed again.
+  recordsMax: 1 << 18,
+  earlyBytesMax: 16 << 20,
+  earlyFlowsMax: 8192,
   bufferBytes: 128 << 20,
   slotBytes: 65_536,
-  blobBytes: 4 << 20,
+  // What one client can have sent and nobody read: a whole receive buffer of 6 MiB.
+  blobBytes: 8 << 20,
   mtu: 1500,
   segmenting: true,
 };
@@ -56,6 +65,8 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
         headLimitUs:
           config.timeouts.headMs === undefined ? undefined : config.timeouts.headMs * 1000,
+        connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
+        routingOf: routingOf(config.services),
         patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
         events: {

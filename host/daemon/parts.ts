@@ -3,11 +3,12 @@
  * together; must not know what a role does with them.
  */
 import { readFileSync } from "node:fs";
-import type { NodeConfig, PeerSpec } from "../config/config.ts";
+import type { NodeConfig, PeerSpec, Service } from "../config/config.ts";
 import { readKeyFile } from "../config/key.ts";
 import { parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import type { CoreParameters } from "../core/parameters.ts";
+import type { Tuple } from "../core/tuple.ts";
 import { BatonError } from "../errors.ts";
 import { createCipher } from "../link/cipher.ts";
 import { SystemClock } from "../link/clock.ts";
@@ -18,6 +19,7 @@ import { openRaw } from "../link/raw.ts";
 import { openTun } from "../link/tun.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
 import type { Route } from "../linux/route.ts";
+import type { Routing } from "../node/connection.ts";
 import { Engine, type Role } from "../node/engine.ts";
 import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
 import type { Patience } from "../node/patience.ts";
@@ -272,6 +274,14 @@ export function addressBytes(text: string): Uint8Array {
   const bytes = parseAddress(text);
   if (!bytes) throw new BatonError("ERR_BATON_CONFIG", `expected an IP address, got "${text}"`);
   return bytes;
+}
+
+/** How connections to a service address are routed. */
+export function routingOf(services: readonly Service[]): (tuple: Tuple) => Routing {
+  const keyOf = (address: Uint8Array, port: number): string => `${address.join()} ${port}`;
+  const byRequest = services.filter(({ routing }) => routing === "request");
+  const keys = new Set(byRequest.map(({ address, port }) => keyOf(addressBytes(address), port)));
+  return ({ local, localPort }) => (keys.has(keyOf(local, localPort)) ? "request" : "connection");
 }
 
 /** What `--timeout keep-alive` and `--timeout user` say. */

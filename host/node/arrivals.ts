@@ -55,7 +55,8 @@ export class Arrivals {
     this.world.records.set(forwarder, flow, "active");
     this.accept(forwarder, flow, forwarderEpoch);
     const { connection, state } = result;
-    this.world.arrived(connection, mapping, { pool: message.pool, state });
+    const { pool, routing } = message;
+    this.world.arrived(connection, mapping, { pool, routing, state });
   }
 
   private accept(forwarder: NodeId, flow: FlowId, forwarderEpoch: Epoch): void {

@@ -13,6 +13,7 @@ import type {
   RouteContext,
   Router,
 } from "../routing/route.ts";
+import type { Routing } from "./connection.ts";
 import type { Clock } from "./environment.ts";
 
 /** Time for the whole request head, then 408. */
@@ -36,6 +37,8 @@ export interface Classified {
   readonly candidates: readonly string[];
   /** Its members may have the connection later, too. */
   readonly pool: string;
+  /** Where its later requests go. */
+  readonly routing: Routing;
   /** Monotonic microseconds of the end of the handshake and of the decision. */
   readonly acceptedUs: number;
   readonly decidedUs: number;
@@ -49,6 +52,8 @@ export interface ClassifierOptions {
   readonly clock: Clock;
   readonly router: Router;
   readonly headLimitUs?: number | undefined;
+  /** How connections to this service address are routed; each by its first request without it. */
+  readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   /** Which backends can be used now, for this client. */
   readonly context: (clientAddress: string) => RouteContext;
   readonly move: (connection: Classified, done: (outcome: MoveOutcome) => void) => void;
@@ -224,7 +229,10 @@ export class Classifier {
     const { candidates, rule, pool } = decision;
     pending.state = "moving";
     const decidedUs = clock.nowUs();
-    const choice = { rule, candidates, pool };
+    // Of other protocols nobody knows where a request begins.
+    const isHttp = head.protocol === "http";
+    const routing = isHttp ? (this.#options.routingOf?.(tuple) ?? "connection") : "connection";
+    const choice = { rule, candidates, pool, routing };
     const request = { handle, tuple, head, ...choice, acceptedUs, decidedUs };
     this.#options.move(request, (outcome) => this.#moved(pending, head, outcome));
   }

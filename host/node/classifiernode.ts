@@ -11,6 +11,7 @@ import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import { Classifier } from "./classifier.ts";
 import { Dispatch, type DispatchEvents, type Health, type NodeName } from "./dispatch.ts";
+import type { Routing } from "./connection.ts";
 import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
@@ -43,6 +44,7 @@ export interface ClassifierNodeOptions {
   /** Connections that may be here at once. */
   readonly connectionsMax: number;
   readonly headLimitUs?: number | undefined;
+  readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   readonly mtu: number;
   readonly timers?: Timers;
   readonly events?: ClassifierNodeEvents;
@@ -116,6 +118,7 @@ export class ClassifierNode implements Role {
       clock,
       router,
       headLimitUs: options.headLimitUs,
+      routingOf: options.routingOf,
       context: this.dispatch.context,
       move: (request, done) => {
         this.dispatch.move(this.migrator, this.#forwarderOf(request.handle), request, done);
@@ -321,6 +324,7 @@ export class ClassifierNode implements Role {
 
   #arrived(handle: number): void {
     const { tuple, isEnded } = this.#options.core.connectionInfo(handle);
+    this.#options.events?.cameBack?.(tuple);
     this.classifier.arrive(handle, tuple, isEnded);
   }
 

@@ -41,6 +41,7 @@ import {
   RECORD_STATES,
   REFUSE_REASONS,
   RELEASE_CAUSES,
+  ROUTINGS,
   SYNC_ITEMS_MAX,
   VERDICTS,
   isFlowId,
@@ -137,6 +138,7 @@ function writeBody(to: Writer, message: Message): void {
       writeTuple(to, message.tuple);
       writeReset(to, message.reset);
       to.hex(message.pool, ID_SIZE);
+      to.u32(ROUTINGS.indexOf(message.routing));
       return writeBytes(to, message.blob);
     case "accept":
     case "resolve":
@@ -282,7 +284,9 @@ function readBody(from: Reader, type: MessageType, flow: number): Message {
       const reset = readReset(from);
       const names = { forwarder, forwarderEpoch, targetEpoch, source, sourceEpoch };
       const pool = from.hex(ID_SIZE);
-      return { type, flow, generation, ...names, tuple, reset, pool, blob: readBytes(from) };
+      const routing = pick(from, ROUTINGS, from.u32());
+      const blob = readBytes(from);
+      return { type, flow, generation, ...names, tuple, reset, pool, routing, blob };
     }
     case "accept":
     case "resolve": {

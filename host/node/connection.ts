@@ -8,6 +8,9 @@ export interface ConnectionAddress {
   readonly family: 4 | 6;
 }
 
+/** How the requests of a connection are routed: all as the first one, or each by itself (docs/requests.md). */
+export type Routing = "connection" | "request";
+
 /** Whether a connection may move to another node at this moment, as its application sees it. */
 export type Readiness =
   /**
@@ -32,6 +35,8 @@ export type MoveOutcome =
 export interface MoveRequest {
   /** A backend's name; any other one of the connection's pool without it. */
   readonly target?: string | undefined;
+  /** To a classifier instead, which routes it afresh by the bytes that nobody has read. */
+  readonly reroute?: boolean | undefined;
   /** Asked once more when the target is ready for it, just before it stands still. */
   readonly ready: () => Readiness;
   /** Called once, on a later turn, after `moved` or `closed`. */
@@ -65,6 +70,8 @@ export interface Connection {
   readonly id: number;
   readonly remote: ConnectionAddress;
   readonly local: ConnectionAddress;
+  /** "request": before its next request it should go to a classifier. */
+  readonly routing: Routing;
   /** Bytes that can be read now. */
   readonly readableLength: number;
   /** Bytes written and not yet acknowledged by the peer. */

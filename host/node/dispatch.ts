@@ -27,6 +27,8 @@ export interface Handoff {
 
 export interface DispatchEvents {
   handedOff?(handoff: Handoff): void;
+  /** A connection came back from a backend, for its next request. */
+  cameBack?(tuple: Tuple): void;
   /** A connection that went to no backend, and why. */
   rejected?(tuple: Tuple, reason: string, head: RequestHead | undefined): void;
 }
@@ -80,8 +82,9 @@ export class Dispatch {
       return target === undefined ? [] : [{ kind: "node" as const, id: target }];
     });
     const settled = (outcome: MigrationOutcome): void => done(this.#settle(request, outcome));
+    const { routing } = request;
     const pool = this.world.poolOf(request.pool);
-    const how = pool === undefined ? {} : { pool };
+    const how = pool === undefined ? { routing } : { pool, routing };
     if (migrator.migrate(request.handle, forwarder, targets, settled, how)) return;
     done(this.#settle(request, { kind: "unavailable", reason: "too busy" }));
   }

@@ -10,9 +10,11 @@ import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import type { Tuple } from "../core/tuple.ts";
 import { Classifier } from "./classifier.ts";
 import { Courier } from "./courier.ts";
 import { Dispatch, type DispatchEvents, type Health, type NodeName } from "./dispatch.ts";
+import type { Routing } from "./connection.ts";
 import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log, Random } from "./environment.ts";
 import { Drains } from "./drains.ts";
@@ -21,7 +23,7 @@ import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
 import type { CensusMessage, HeartbeatMessage, Message } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
-import { NO_FLOW } from "./messages.ts";
+import { CLASSIFIERS, NO_FLOW } from "./messages.ts";
 import { quotedTuple, wirePackets } from "./packet.ts";
 import { causeOf } from "./causes.ts";
 import { setPatience, type Patience } from "./patience.ts";
@@ -52,7 +54,11 @@ export interface ForwarderOptions {
   readonly backends: readonly NodeName[];
   /** Nodes that classify for this one; none: it does so itself. */
   readonly classifiers?: readonly NodeId[];
+  /** Connections that this node's own classifier may have at once. */
+  readonly connectionsMax: number;
   readonly headLimitUs?: number | undefined;
+  /** How connections to a service address are routed; each by its first request without it. */
+  readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   readonly mtu: number;
   /** Towards clients while their requests are read; a blob carries it on. */
   readonly patience?: Patience | undefined;
@@ -122,6 +128,7 @@ export class Forwarder implements Role {
       clock,
       router: options.router,
       headLimitUs: options.headLimitUs,
+      routingOf: options.routingOf,
       context: this.dispatch.context,
       move: (request, done) => this.dispatch.move(this.migrator, id, request, done),
       rejected: (tuple, reason, head) => options.events?.rejected?.(tuple, reason, head),
@@ -193,7 +200,8 @@ export class Forwarder implements Role {
 
   unmapped(batch: PacketBatch, index: number): void {
     const owner = this.#peers.nodeOf(batch.peer(index));
-    for (const packet of wirePackets(batch, index)) this.relay.pass(packet, owner, this.#again.hint);
+    for (const packet of wirePackets(batch, index))
+      this.relay.pass(packet, owner, this.#again.hint);
   }
 
   icmp(batch: PacketBatch, index: number): void {
@@ -243,7 +251,8 @@ export class Forwarder implements Role {
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
         reinject: (packet, tuple, hint) => this.#again.add(packet, tuple, hint),
-        pool: (id, tuple) => this.#pools.members(id, tuple),
+        pool: (id, tuple) =>
+          id === CLASSIFIERS ? this.#readers(tuple) : this.#pools.members(id, tuple),
       },
       {
         self: id,
@@ -264,8 +273,8 @@ export class Forwarder implements Role {
         stack: new CoreStack(core, clock, this.#peers),
         records: new CoreRecords(core, clock, this.#peers),
         send: (node, message, how) => this.#postbox.send(node, message, how),
-        refusal: () => "no-application",
-        arrived: () => undefined,
+        refusal: () => this.#refusal(),
+        arrived: (handle) => this.#arrived(handle),
         restart: () => undefined,
       },
       // In one process with its forwarder: it cannot lose contact.
@@ -319,15 +328,39 @@ export class Forwarder implements Role {
     return { type: "census", items };
   }
 
+  /** Who may read a connection's next request, the first choice first. */
+  #readers(tuple: Tuple): readonly NodeId[] {
+    return this.relay.isOn ? this.relay.members(tuple) : [this.#options.id];
+  }
+
+  /** Why this node's own classifier takes no connection back. */
+  #refusal(): "full" | "no-application" | undefined {
+    if (this.relay.isOn) return "no-application";
+    return this.classifier.size >= this.#options.connectionsMax ? "full" : undefined;
+  }
+
+  #arrived(handle: number): void {
+    const { core, patience } = this.#options;
+    const { tuple, isEnded } = core.connectionInfo(handle);
+    setPatience(core, handle, patience);
+    this.#options.events?.cameBack?.(tuple);
+    this.classifier.arrive(handle, tuple, isEnded);
+  }
+
   #heartbeat(): HeartbeatMessage {
+    const isServing = !this.relay.isOn;
+    const free = Math.max(0, this.#options.connectionsMax - this.classifier.size);
     return this.#pulse.beat({
       draining: false,
-      serving: false,
+      serving: isServing,
       load: this.classifier.size,
-      credits: 0,
+      credits: isServing ? Math.min(free, CREDITS_MAX) : 0,
     });
   }
 }
+
+/** Blobs that may be on their way to us at once. */
+const CREDITS_MAX = 1024;
 
 /** Messages from a judge, or between migrators. */
 const TO_MIGRATOR: ReadonlySet<Message["type"]> = new Set([

@@ -12,6 +12,7 @@ import type {
   MoveOutcome,
   MoveRequest,
   Readiness,
+  Routing,
 } from "./connection.ts";
 import type { Baggage } from "./migration.ts";
 
@@ -69,6 +70,10 @@ export class LiveConnection implements Connection {
 
   get state(): Uint8Array {
     return this.baggage.state;
+  }
+
+  get routing(): Routing {
+    return this.baggage.routing;
   }
 
   get handle(): number {

@@ -8,6 +8,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
+import type { Routing } from "./connection.ts";
 import type { DrainMessage, ProgressMessage } from "./drainage.ts";
 import type { CensusMessage, HeartbeatMessage, IcmpMessage, RelayMessage } from "./signals.ts";
 
@@ -24,6 +25,9 @@ export type RecordState = (typeof RECORD_STATES)[number];
 
 export const VERDICTS = ["done", "resume", "aborted"] as const;
 export type Verdict = (typeof VERDICTS)[number];
+
+/** The index is the wire's value. */
+export const ROUTINGS = ["connection", "request"] as const satisfies readonly Routing[];
 
 /** Why a forwarder grants nothing. Wire value: index + 1. */
 export const DENY_REASONS = [
@@ -134,6 +138,8 @@ export interface MoveMessage {
 
 /** What stands for a pool where a connection has none. */
 export const NO_POOL: NodeId = "0".repeat(16);
+/** In RESERVE: whoever reads requests. No SHA-256 that anybody will find begins like that. */
+export const CLASSIFIERS: NodeId = "f".repeat(16);
 
 export interface BlobMessage {
   readonly type: "blob";
@@ -149,6 +155,7 @@ export interface BlobMessage {
   readonly reset: ResetData;
   /** The pool whose members may have the connection: for the next move of it. NO_POOL: none is known. */
   readonly pool: NodeId;
+  readonly routing: Routing;
   readonly blob: Uint8Array;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId, SendOptions } from "../transport/transport.ts";
+import type { Routing } from "./connection.ts";
 import type { Clock } from "./environment.ts";
 import type { FlowId, Message, RecordState, RefuseReason, ResetData } from "./messages.ts";
 import type { Timers } from "./timers.ts";
@@ -36,6 +37,7 @@ export interface Infused {
 export interface Baggage {
   /** NO_POOL when none is known. */
   readonly pool: NodeId;
+  readonly routing: Routing;
   readonly state: Uint8Array;
 }
 
@@ -43,6 +45,7 @@ export interface Baggage {
 export interface MigrateOptions {
   /** The pool it belongs to. */
   readonly pool?: NodeId;
+  readonly routing?: Routing;
   /**
    * Asked when the grant is there, just before the connection freezes: the state that its application sends
    * along, or undefined when it is in no state to move after all.

@@ -290,9 +290,10 @@ export class Migrator {
     this.outgoing.deadlines.set(outgoing, until);
     this.count("departed");
     const limitUs = this.options.blobLimitUs ?? this.timers.frozenUs;
+    const { pool = NO_POOL, routing = "connection" } = outgoing.options;
     this.world.send(
       target,
-      { type: "blob", ...mapping, tuple, reset, pool: outgoing.options.pool ?? NO_POOL, blob },
+      { type: "blob", ...mapping, tuple, reset, pool, routing, blob },
       {
         limitUs,
         onOutcome: (outcome) => {

@@ -8,7 +8,7 @@ import type { MoveOutcome, MoveRequest } from "./connection.ts";
 import type { Cipher, Clock } from "./environment.ts";
 import type { PeerIndexes } from "./indexes.ts";
 import type { LiveConnection } from "./live.ts";
-import { NO_POOL } from "./messages.ts";
+import { CLASSIFIERS, NO_POOL } from "./messages.ts";
 import type { Migrator } from "./migrator.ts";
 import type { MigrationOutcome, Target } from "./outgoing.ts";
 import { CoreStack } from "./stack.ts";
@@ -51,7 +51,7 @@ export class Moves {
     const isHere = this.#world.live(live.handle) === live && core.isConnection(live.handle);
     if (!isHere) return this.#answer(request, { kind: "ended" });
     if (this.#moving.has(live)) return this.#keep(request, "it is moving already");
-    const candidates = this.#candidates(live, request.target);
+    const candidates = this.#candidates(live, request);
     if (candidates.length === 0) return this.#keep(request, "it belongs to no pool");
     const forwarder = peers.nodeOf(core.connectionInfo(live.handle).ownerPeer);
     if (forwarder === undefined) return this.#keep(request, "no forwarder knows it");
@@ -65,7 +65,8 @@ export class Moves {
     let reason: string | undefined;
     const done = (outcome: MigrationOutcome): void =>
       this.#settle(live, request, resultOf(outcome, reason));
-    const how = { pool: live.baggage.pool, ready };
+    const { pool, routing } = live.baggage;
+    const how = { pool, routing, ready };
     if (migrator.migrate(live.handle, forwarder, candidates, done, how)) this.#moving.add(live);
     else this.#keep(request, "too many are on their way");
   }
@@ -75,8 +76,9 @@ export class Moves {
     for (const tell of this.#told.splice(0)) tell();
   }
 
-  #candidates(live: LiveConnection, target: string | undefined): Target[] {
+  #candidates(live: LiveConnection, { target, reroute }: MoveRequest): Target[] {
     const { pool } = live.baggage;
+    if (reroute) return [{ kind: "pool", id: CLASSIFIERS }];
     if (target !== undefined) return [{ kind: "node", id: nodeId(this.#world.cipher, target) }];
     return pool === NO_POOL ? [] : [{ kind: "pool", id: pool }];
   }

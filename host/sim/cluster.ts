@@ -5,6 +5,8 @@
 import { formatAddress, parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import { SMALL_PARAMETERS, type CoreParameters } from "../core/parameters.ts";
+import type { Tuple } from "../core/tuple.ts";
+import type { Routing } from "../node/connection.ts";
 import { Backend, type Acceptor, type BackendEvents } from "../node/backend.ts";
 import { ClassifierNode, type ClassifierNodeEvents } from "../node/classifiernode.ts";
 import type { Cipher, Log } from "../node/environment.ts";
@@ -44,6 +46,7 @@ export interface ClusterOptions {
   readonly backendEvents?: (backend: string) => Partial<BackendEvents>;
   readonly parameters?: Partial<CoreParameters>;
   readonly headLimitUs?: number;
+  readonly routingOf?: (tuple: Tuple) => Routing;
   /** Keep-alive and user timeout of every node. */
   readonly patience?: Patience;
   /** Services agree to ECN. */
@@ -149,6 +152,8 @@ export class Cluster {
         backends: this.#options.backends.map((name) => ({ name, id: nodeId(cipher, name) })),
         classifiers: classifiers.map((name) => nodeId(cipher, name)),
         headLimitUs,
+        routingOf: this.#options.routingOf,
+        connectionsMax: SMALL_PARAMETERS.connectionsMax,
         mtu: SMALL_PARAMETERS.mtu,
         patience: this.#options.patience,
         ...(forwarderEvents ? { events: forwarderEvents } : {}),
@@ -186,6 +191,7 @@ export class Cluster {
         }),
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
         headLimitUs,
+        routingOf: this.#options.routingOf,
         mtu: SMALL_PARAMETERS.mtu,
         events: { restart: () => undefined, ...forwarderEvents, ...classifierEvents?.(name) },
       });

@@ -60,7 +60,7 @@ cli("prints help on stdout, with every flag of a command", async () => {
   const { status, stdout, stderr } = await run(FIXTURE, "forwarder", "--help");
   assert.equal([status, stderr], [0, ""]);
   for (const flag of [
-    "--vip <ADDRESS:PORT>",
+    "--vip <ADDRESS:PORT[,routing=request]>",
     "--route <RULE>",
     "--json",
     "--verbose",
@@ -77,7 +77,10 @@ const FAULTS: readonly (readonly [readonly string[], string])[] = [
   [["forwarde"], "baton: unknown command 'forwarde' (Did you mean forwarder?)"],
   [["--nonsense"], "baton: unknown option '--nonsense'"],
   [["forwarder", "--vpi", "x"], "baton: unknown option '--vpi' (Did you mean --vip?)"],
-  [["forwarder", "--vip"], "baton: option '--vip <ADDRESS:PORT>' argument missing"],
+  [
+    ["forwarder", "--vip"],
+    "baton: option '--vip <ADDRESS:PORT[,routing=request]>' argument missing",
+  ],
   [["forwarder", "--vip", "x"], 'baton: --vip: expected ADDRESS:PORT, got "x"'],
   [["forwarder"], "baton: --vip: expected ADDRESS:PORT at least once, got nothing"],
   [

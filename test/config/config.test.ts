@@ -7,6 +7,7 @@ import fc from "fast-check";
 import {
   BACKEND_FLAGS,
   backendConfig,
+  classifierConfig,
   FORWARDER_FLAGS,
   forwarderConfig,
 } from "../../host/config/config.ts";
@@ -230,6 +231,48 @@ config("answers any text for any flag with a value or with one line that names t
   );
 });
 
+const BY_REQUEST = "10.0.0.100:80,routing=request";
+
+config("routes a service by request where that is asked for", () => {
+  const vip = ["10.0.0.100:443", BY_REQUEST, "10.0.0.101:80,routing=connection"];
+  const { services } = forwarderConfig({
+    ...FORWARDER,
+    vip,
+    route: ["sni=a.example -> b1", "default -> b2"],
+  });
+  assert.equal(
+    services.map(({ routing }) => routing),
+    ["connection", "request", "connection"],
+  );
+  const names = { backend: ["b1", "b2"], forwarder: ["f1=10.1.0.1,tunnel=10.2.0.1"] };
+  const made = classifierConfig({ ...names, name: "c1", tunnel: ["10.2.0.21"], vip: [BY_REQUEST] });
+  assert.is(made.services[0]?.routing, "request");
+});
+
+config("refuses to route by request what has no requests", () => {
+  const where = "--vip 10.0.0.100:80,routing=request: only HTTP/1 has requests: ";
+  const cases = [
+    [{ route: ["sni=a.example -> b1"] }, `${where}expected a rule for it, got none`],
+    [{ route: ["protocol=other -> b1"] }, `${where}expected a rule for it, got none`],
+    [
+      { route: ["sni=a.example -> b1", "default -> b2"] },
+      `${where}expected rules for it, or a --vip without routing=request, got "sni=a.example"`,
+    ],
+  ] as const;
+  for (const [change, expected] of cases) {
+    assert.is(forwarderFault({ vip: [BY_REQUEST], ...change }), expected);
+  }
+  const other = "10.0.0.100:81,routing=packet";
+  assert.is(
+    forwarderFault({ vip: [other] }),
+    '--vip: expected routing=connection or routing=request, got "routing=packet"',
+  );
+  assert.is(
+    forwarderFault({ vip: [`${BY_REQUEST},x=y`] }),
+    '--vip: expected at most one option, routing=, got "x=y"',
+  );
+});
+
 function withFile(content: string, run: (path: string) => void): void {
   const folder = mkdtempSync(join(tmpdir(), "baton-config-"));
   try {
@@ -255,7 +298,9 @@ config("reads the same flags from a file, and lets the command line win", () => 
     assert.is(made.json, true);
     assert.is(made.name, "f1");
     assert.is(made.listen.port, 6);
-    assert.equal(made.services, [{ address: "10.0.0.9", family: 4, port: 80 }]);
+    assert.equal(made.services, [
+      { address: "10.0.0.9", family: 4, port: 80, routing: "connection" },
+    ]);
     assert.equal(made.limits, { recordsMax: 1_024 });
   });
 });

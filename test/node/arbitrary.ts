@@ -99,6 +99,7 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     tuple,
     reset,
     pool: nodeId,
+    routing: fc.constantFrom("connection" as const, "request" as const),
     blob: bytes,
   }),
   cancel: shape({ type: type("cancel"), flow }),

@@ -10,6 +10,7 @@ import type {
   MoveOutcome,
   MoveRequest,
   Readiness,
+  Routing,
 } from "../../host/node/connection.ts";
 
 export interface PairOptions {
@@ -102,6 +103,7 @@ export class FakeConnection implements Connection {
   keepAliveMs = 0;
   /** How the holder let go; undefined while it has not. */
   letGo: "close" | "abort" | "moved" | undefined = undefined;
+  routing: Routing = "connection";
   /** What an application sent along with it. */
   state: Uint8Array = new Uint8Array(0);
   /** How often the holder said that it may move. */
