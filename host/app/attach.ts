@@ -7,6 +7,7 @@ import type * as http from "node:http";
 import type * as net from "node:net";
 import type { Connection } from "../node/connection.ts";
 import type { Application, CloseReport } from "./application.ts";
+import { byRequest } from "./requests.ts";
 import { Roster } from "./roster.ts";
 import { Served } from "./served.ts";
 import { armTimeouts, serve, serverKind, speaksHttp, watchRequests } from "./server.ts";
@@ -70,7 +71,7 @@ export class Attachment implements Application {
       return;
     }
     const { allowHalfOpen, highWaterMark } = this.server as ServerInternals;
-    const socket = new BatonSocket(connection, { allowHalfOpen, highWaterMark });
+    const socket = new BatonSocket(byRequest(connection), { allowHalfOpen, highWaterMark });
     this.#setOptions(socket);
     const served = new Served(socket, speaksHttp(this.server, this.#kind));
     if (this.#kind === "http") socket.readiness = () => served.readiness();

@@ -17,11 +17,12 @@ export class HttpBoundary {
   readonly #waiting: boolean[] = [];
   #isInterim = false;
   #exchanges = 0;
+  #requestCount = 0;
 
   constructor() {
     this.#requests = new Framing({
       head: (head) => this.#request(head),
-      message: () => undefined,
+      message: () => void this.#requestCount++,
     });
     this.#responses = new Framing({
       head: (head) => this.#response(head),
@@ -32,6 +33,11 @@ export class HttpBoundary {
   /** Exchanges that are complete. */
   get exchanges(): number {
     return this.#exchanges;
+  }
+
+  /** Requests that the client has sent in full. */
+  get requests(): number {
+    return this.#requestCount;
   }
 
   /** Why it will never be idle again: another protocol, an end that is announced, framing that is unclear. */
@@ -48,6 +54,11 @@ export class HttpBoundary {
   /** The next bytes from the client, in order. */
   fromClient(bytes: Uint8Array): void {
     if (this.opaque === undefined) this.#requests.take(bytes);
+  }
+
+  /** The same up to the end of a request; returns how many bytes that are, all once it is opaque. */
+  requestFromClient(bytes: Uint8Array): number {
+    return this.opaque === undefined ? this.#requests.takeMessage(bytes) : bytes.length;
   }
 
   /** The next bytes from the server, in order; after those of the client that they answer. */

@@ -15,6 +15,12 @@ export interface MigrateOptions {
   readonly state?: Uint8Array | (() => Uint8Array) | undefined;
 }
 
+/** Where to, and what travels along. */
+interface Journey extends MigrateOptions {
+  /** To a classifier. */
+  readonly reroute?: boolean | undefined;
+}
+
 /** The socket as its departure sees it. */
 export interface Traveller {
   readonly connection: Connection;
@@ -42,7 +48,7 @@ export class Departure {
     this.#traveller = traveller;
   }
 
-  migrate({ target, state = NO_STATE }: MigrateOptions): Promise<MoveOutcome> {
+  migrate({ target, reroute, state = NO_STATE }: Journey): Promise<MoveOutcome> {
     if (typeof state !== "function") checkState(state);
     const traveller = this.#traveller;
     if (!traveller.isLive()) return Promise.resolve({ kind: "ended" });
@@ -60,7 +66,7 @@ export class Departure {
       const ready = (): Readiness => this.#left() ?? stateOf(state);
       this.#start = () => {
         this.#start = undefined;
-        if (traveller.isLive()) traveller.connection.migrate({ target, ready, done });
+        if (traveller.isLive()) traveller.connection.migrate({ target, reroute, ready, done });
         else done({ kind: "ended" });
       };
       this.flushed();

@@ -45,6 +45,7 @@ export class Framing {
   #left = 0;
   #isChunked = false;
   #opaque: string | undefined = undefined;
+  #isAtEnd = false;
 
   constructor(events: FramingEvents) {
     this.#events = events;
@@ -72,6 +73,16 @@ export class Framing {
     while (at < bytes.length && this.#opaque === undefined) {
       at = this.#phase === "body" ? this.#skip(bytes, at) : this.#readLine(bytes, at);
     }
+  }
+
+  /** The same, but no byte behind the end of a message; returns how many were taken, all once it is opaque. */
+  takeMessage(bytes: Uint8Array): number {
+    let at = 0;
+    this.#isAtEnd = false;
+    while (at < bytes.length && !this.#isAtEnd && this.#opaque === undefined) {
+      at = this.#phase === "body" ? this.#skip(bytes, at) : this.#readLine(bytes, at);
+    }
+    return this.#opaque === undefined ? at : bytes.length;
   }
 
   #skip(bytes: Uint8Array, at: number): number {
@@ -176,6 +187,7 @@ export class Framing {
     this.#phase = "start";
     this.#headBytes = 0;
     this.#emptyLines = 0;
+    this.#isAtEnd = true;
     this.#events.message();
   }
 }

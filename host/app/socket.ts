@@ -114,6 +114,15 @@ export class BatonSocket extends Duplex {
     return this.#departure.migrate(options);
   }
 
+  /**
+   * Gives the connection to a classifier, which reads what the client sends next as the first bytes of a fresh
+   * connection and hands it to a backend by the rules. To be called between two messages: bytes that this socket
+   * has received already are not routed, and while some wait in it it is kept. No state travels along.
+   */
+  reroute(): Promise<MoveOutcome> {
+    return this.#departure.migrate({ reroute: true });
+  }
+
   /** The connection below, for those who migrate it or look at it. */
   get connection(): Connection {
     return this.#connection;

@@ -4,6 +4,7 @@
  */
 import type { Connection } from "../node/connection.ts";
 import type { Application, CloseReport } from "./application.ts";
+import { byRequest } from "./requests.ts";
 import { Roster } from "./roster.ts";
 import { isForeign, Splice } from "./splice.ts";
 import type { SpliceOptions, SpliceOutcome, SpliceReport, UpstreamTarget } from "./splice.ts";
@@ -68,7 +69,7 @@ export class UpstreamApplication implements Application {
       connection.abort();
       return;
     }
-    const joined = new Splice(connection, this.#target, this.#options, (report) => {
+    const joined = new Splice(byRequest(connection), this.#target, this.#options, (report) => {
       this.#roster.delete(joined);
       this.#outcomes[report.outcome] += 1;
       this.#bytesToUpstream += report.bytesToUpstream;

@@ -35,6 +35,8 @@ export interface Emitter {
   readonly opens: boolean;
 }
 
+type ArrivedAt = Pick<Emitter, "name" | "life"> & Partial<Emitter>;
+
 /** A connection of old, and who may still speak for it. */
 interface Ghost {
   readonly flow: Flow;
@@ -81,10 +83,17 @@ export class Oracle {
   }
 
   /** A node has infused the connection: its time begins anew, whoever had it before. */
-  arrived(address: string, port: number, node: Pick<Emitter, "name" | "life">): void {
+  arrived(
+    address: string,
+    port: number,
+    { name, life, isForwarder = false, opens = false }: ArrivedAt,
+  ): void {
     const owners = this.#flows.get(`${address} ${port}`)?.owners;
-    const at = owners?.indexOf(markOf({ ...node, isForwarder: false, opens: false })) ?? -1;
+    const mark = markOf({ name, life, isForwarder, opens });
+    const at = owners?.indexOf(mark) ?? -1;
     if (at >= 0) owners?.splice(at, 1);
+    // A classifier speaks for what it accepted, and for what came back to it.
+    if (opens) owners?.push(mark);
   }
 
   /** A backend's process ended: what its stack had is gone, TIME-WAIT too. */

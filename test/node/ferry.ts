@@ -5,12 +5,15 @@
 import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { createNodeCipher } from "../../host/link/cipher.ts";
-import type { MoveOutcome, Readiness } from "../../host/node/connection.ts";
+import type { MoveOutcome, Readiness, Routing } from "../../host/node/connection.ts";
 import type { LiveConnection } from "../../host/node/live.ts";
 import { createRouter, parseRouting } from "../../host/routing/router.ts";
 import { StrictClient } from "../../host/sim/client.ts";
-import { Cluster } from "../../host/sim/cluster.ts";
-import { Oracle } from "../../host/sim/oracle.ts";
+import { formatAddress } from "../../host/core/address.ts";
+import type { Tuple } from "../../host/core/tuple.ts";
+import type { Acceptor } from "../../host/node/backend.ts";
+import { Cluster, FORWARDER } from "../../host/sim/cluster.ts";
+import { Oracle, type Emitter } from "../../host/sim/oracle.ts";
 import { SeededRandom } from "../../host/sim/random.ts";
 import { SimServer, downStream, pattern, upStream } from "../../host/sim/workload.ts";
 
@@ -24,6 +27,11 @@ export interface FerryOptions {
   readonly routes?: readonly string[];
   readonly pools?: readonly string[];
   readonly seed?: number;
+  readonly classifiers?: readonly string[];
+  readonly routing?: Routing;
+  /** What serves at a backend; the simulator's own server without it. */
+  readonly acceptor?: (backend: string) => Acceptor;
+  readonly headLimitUs?: number;
 }
 
 /** One client connection and what it got so far. */
@@ -32,6 +40,8 @@ export interface Rider {
   readonly port: number;
   connected: boolean;
   received: number;
+  /** What it received, of one that was connected to hear text. */
+  text: string;
   wrong: number;
   finished: string;
   ended: boolean;
@@ -42,13 +52,16 @@ export class Ferry {
   readonly servers = new Map<string, SimServer>();
   /** Every arrival in order, by backend. */
   readonly arrivals: { backend: string; live: LiveConnection }[] = [];
+  /** Classifiers that a connection came back to, in order. */
+  readonly returns: string[] = [];
   readonly violations: string[] = [];
   readonly #oracle = new Oracle([SERVICE]);
   readonly #random: SeededRandom;
   #riders = 0;
 
   constructor(options: FerryOptions = {}) {
-    const { backends = ["b1", "b2"], pools = [], seed = 1 } = options;
+    const { backends = ["b1", "b2"], pools = [], seed = 1, classifiers = [] } = options;
+    const { routing, headLimitUs, acceptor } = options;
     const routes = options.routes ?? [`default -> ${backends.join()}`];
     this.#random = new SeededRandom(seed);
     this.cluster = new Cluster({
@@ -59,7 +72,13 @@ export class Ferry {
       services: [{ address: SERVICE, port: 80 }],
       router: createRouter(parseRouting({ backends, pools, routes })),
       backends,
+      classifiers,
+      ...(headLimitUs === undefined ? {} : { headLimitUs }),
+      ...(routing === undefined ? {} : { routingOf: () => routing }),
+      forwarderEvents: { cameBack: (tuple) => this.#cameBack(FORWARDER, tuple) },
+      classifierEvents: (name) => ({ cameBack: (tuple) => this.#cameBack(name, tuple) }),
       acceptor: (name) => {
+        if (acceptor) return acceptor(name);
         const server = new SimServer(name);
         this.servers.set(name, server);
         return server;
@@ -74,11 +93,8 @@ export class Ferry {
     });
     this.cluster.network.watch = (from, to, bytes, atUs) => {
       if (to.startsWith("udp:")) return;
-      const isNode = from === "lb" || this.servers.has(from);
-      const isForwarder = from === "lb";
-      const life = this.cluster.life(from);
-      const node = { name: from, life, isForwarder, opens: isForwarder };
-      this.#oracle.watch(isNode ? node : undefined, bytes, atUs);
+      const isNode = from === FORWARDER || backends.includes(from) || classifiers.includes(from);
+      this.#oracle.watch(isNode ? this.#emitter(from) : undefined, bytes, atUs);
     };
     this.pass(MEETING_US);
   }
@@ -112,7 +128,7 @@ export class Ferry {
   }
 
   /** A client that has connected; `down` names the stream whose bytes it expects, one after another. */
-  connect(down: readonly { stream: number; bytes: number }[] = []): Rider {
+  connect(down: readonly { stream: number; bytes: number }[] | "text" = []): Rider {
     const index = ++this.#riders;
     const address = `10.1.0.${index}`;
     const place = `client${index}`;
@@ -121,6 +137,7 @@ export class Ferry {
       port: 40_000 + index,
       connected: false,
       received: 0,
+      text: "",
       wrong: 0,
       finished: "",
       ended: false,
@@ -138,7 +155,10 @@ export class Ferry {
         send: (bytes) => network.sendTo(place, SERVICE, bytes),
         events: {
           connected: () => (rider.connected = true),
-          data: (bytes) => this.#take(rider, down, bytes),
+          data: (bytes) => {
+            if (down === "text") rider.text += Buffer.from(bytes).toString("latin1");
+            else this.#take(rider, down, bytes);
+          },
           ended: () => (rider.ended = true),
           finished: (how) => (rider.finished = how),
           violation: (what) => this.violations.push(what),
@@ -149,6 +169,11 @@ export class Ferry {
     rider.tcp.open();
     this.until("a connection", () => rider.connected);
     return rider;
+  }
+
+  /** A RST to this client is in order from now on. */
+  allowReset(rider: Rider, cause: string): void {
+    this.#oracle.allowReset(`10.1.0.${rider.port - 40_000}`, rider.port, cause);
   }
 
   /** Sends one exchange of the simulator's protocol: `up` bytes there, `down` bytes back. */
@@ -180,6 +205,16 @@ export class Ferry {
     });
     this.until("an outcome", () => outcome !== undefined);
     return outcome as MoveOutcome;
+  }
+
+  #emitter(name: string): Emitter {
+    const opens = this.cluster.isClassifier(name);
+    return { name, life: this.cluster.life(name), isForwarder: name === FORWARDER, opens };
+  }
+
+  #cameBack(name: string, { remote, remotePort }: Tuple): void {
+    this.returns.push(name);
+    this.#oracle.arrived(formatAddress(remote), remotePort, this.#emitter(name));
   }
 
   #take(rider: Rider, down: readonly { stream: number; bytes: number }[], bytes: Uint8Array): void {
