@@ -136,6 +136,8 @@ export class Daemon {
 export interface ClusterOptions {
   /** Service addresses; default ports 80 and 443 of the lab's two. */
   readonly services?: readonly string[];
+  /** Of HTTP's default services. */
+  readonly routing?: "connection" | "request";
   /** --route, in order. */
   readonly routes?: readonly string[];
   /** The server behind each backend, in its own namespace. */
@@ -168,7 +170,7 @@ export class Cluster {
   /** Also after its end, as a restart with the same flags. */
   startForwarder(): Daemon {
     const { lab } = this;
-    const { services = defaultServices(lab), routes = [], scripts = {} } = this.#options;
+    const { services = this.#services, routes = [], scripts = {} } = this.#options;
     const { forwarderFlags = [] } = this.#options;
     const node = lab.nodes.forwarder;
     const flags = [
@@ -192,7 +194,7 @@ export class Cluster {
 
   startClassifier(name: string): Daemon {
     const { lab } = this;
-    const { services = defaultServices(lab), routes = [], classifierFlags = [] } = this.#options;
+    const { services = this.#services, routes = [], classifierFlags = [] } = this.#options;
     const node = lab.node(name);
     const flags = [
       ...each("--vip", services),
@@ -208,6 +210,13 @@ export class Cluster {
     const daemon = new Daemon(node, ["classifier", "--name", name, ...flags], this.keys);
     this.classifiers.set(name, daemon);
     return daemon;
+  }
+
+  get #services(): string[] {
+    const { service4, service6 } = this.lab.plan;
+    const how = this.#options.routing === undefined ? "" : `,routing=${this.#options.routing}`;
+    const http = [`${service4}:80${how}`, `[${service6}]:80${how}`];
+    return [...http, `${service4}:443`, `[${service6}]:443`];
   }
 
   startBackend(name: string): Daemon {
@@ -260,10 +269,6 @@ export function daemonError(
   const complaint = /^baton: (.*)$/m.exec(stderr)?.[1] ?? /^\w*Error: .*$/m.exec(stderr)?.[0];
   const why = complaint === undefined ? got : `${got}, ${complaint}`;
   return new BatonError("ERR_BATON_DAEMON", `daemon on ${name}: ${expected}, got ${why}`);
-}
-
-function defaultServices({ plan }: Lab): string[] {
-  return [80, 443].flatMap((port) => [`${plan.service4}:${port}`, `[${plan.service6}]:${port}`]);
 }
 
 function tunnelsOf(node: NodePlan): string[] {

@@ -1,12 +1,7 @@
 /** Two classifiers on nodes of their own: requests go through both, and one that dies takes little along. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { tupleKey } from "../../host/core/tuple.ts";
-import { createNodeCipher } from "../../host/link/nodecipher.ts";
-import { addressBytes } from "../../host/linux/address.ts";
 import { patternSha256 } from "../../host/lab/pattern.ts";
-import { rendezvousRank } from "../../host/routing/policy.ts";
-import { nodeId } from "../../host/transport/create.ts";
 import { askRaw } from "../support/labraw.ts";
 import { FAMILIES, withService, type TestService } from "../support/labservice.ts";
 import { until } from "../support/lab.ts";
@@ -20,22 +15,6 @@ const DOWNLOAD = 2 << 20;
 const PAUSE_MS = 3_000;
 const MIB_UPLOAD = 1 << 20;
 const LIMIT_MS = 20_000;
-
-/** The classifier that the forwarder asks first for this connection, when both are well. */
-function firstOf(service: TestService, port: number): string {
-  const { plan, nodes } = service.lab;
-  const key = tupleKey({
-    family: 4,
-    remote: addressBytes(nodes.client.address.address4),
-    remotePort: port,
-    local: addressBytes(plan.service4),
-    localPort: 80,
-  });
-  const cipher = createNodeCipher();
-  const ranked = NODES.map((name) => ({ name, rank: rendezvousRank(key, nodeId(cipher, name)) }));
-  ranked.sort((a, b) => b.rank - a.rank);
-  return ranked[0]?.name ?? "";
-}
 
 const decidedAt = (service: TestService, name: string): number => {
   const events = service.cluster.classifiers.get(name)?.events ?? [];
@@ -88,7 +67,7 @@ classifier(KILLED, () =>
     const results = await asked;
     const ends = { c1: 0, c2: 0 };
     for (const { received, end, localPort } of results) {
-      const owner = firstOf(service, localPort) as "c1" | "c2";
+      const owner = service.classifierOf(localPort, NODES) as "c1" | "c2";
       ends[owner]++;
       if (owner === "c1") assert.equal([received, end], ["", "ECONNRESET"], `port ${localPort}`);
       else assert.match(received, /^HTTP\/1\.1 200 /, `port ${localPort}: ${end}`);

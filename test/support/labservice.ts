@@ -6,6 +6,11 @@ import type { LabOptions, OwnLab } from "../../host/lab/lab.ts";
 import { visit } from "../../host/lab/peers.ts";
 import { startService, type Service } from "../../host/lab/service.ts";
 import type { Ask, VisitResult } from "../../host/lab/visitor.ts";
+import { tupleKey } from "../../host/core/tuple.ts";
+import { createNodeCipher } from "../../host/link/nodecipher.ts";
+import { addressBytes } from "../../host/linux/address.ts";
+import { rendezvousRank } from "../../host/routing/policy.ts";
+import { nodeId } from "../../host/transport/create.ts";
 import { labOrSkip } from "./lab.ts";
 
 /** The sizes of the real requirement, for machines with time: .ci/run sets it. */
@@ -39,6 +44,22 @@ export class TestService {
   addressOf(family: Family): string {
     const { service4, service6 } = this.lab.plan;
     return family === 4 ? service4 : service6;
+  }
+
+  /** The classifier that the forwarder asks first for the connection of a client's port, when all are well. */
+  classifierOf(port: number, names: readonly string[]): string {
+    const { plan, nodes } = this.lab;
+    const key = tupleKey({
+      family: 4,
+      remote: addressBytes(nodes.client.address.address4),
+      remotePort: port,
+      local: addressBytes(plan.service4),
+      localPort: 80,
+    });
+    const cipher = createNodeCipher();
+    const ranked = names.map((name) => ({ name, rank: rendezvousRank(key, nodeId(cipher, name)) }));
+    ranked.sort((a, b) => b.rank - a.rank);
+    return ranked[0]?.name ?? "";
   }
 
   /** One connection of the kernel's client. */
