@@ -47,6 +47,8 @@ const LIMITS = {
   "early-bytes": { parameter: "earlyBytesMax", max: 2 ** 31 },
   "early-flows": { parameter: "earlyFlowsMax", max: 2 ** 24 },
   "buffer-bytes": { parameter: "bufferBytes", max: 2 ** 32 - 1 },
+  "receive-bytes": { parameter: "rcvBufferMax", max: 2 ** 24 },
+  "send-bytes": { parameter: "sndBufferMax", max: 2 ** 24 },
   "blob-bytes": { parameter: "blobBytes", max: 2 ** 26 },
 } as const;
 

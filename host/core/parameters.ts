@@ -22,6 +22,9 @@ export interface CoreParameters {
   readonly earlyFlowsMax: number;
   /** Send and receive buffers of all connections together. */
   readonly bufferBytes: number;
+  /** Of these, one connection at most; 0, and what is left out: the core's own limit. */
+  readonly sndBufferMax?: number;
+  readonly rcvBufferMax?: number;
   /** Largest packet of a slot: 2,048, or 65,536 with segmentation offload. */
   readonly slotBytes: number;
   /** Largest blob. */
@@ -66,6 +69,8 @@ const COUNTS = {
   EARLY_BYTES_MAX: "earlyBytesMax",
   EARLY_FLOWS_MAX: "earlyFlowsMax",
   BUFFER_BYTES: "bufferBytes",
+  SND_BUFFER_MAX: "sndBufferMax",
+  RCV_BUFFER_MAX: "rcvBufferMax",
   SLOT_BYTES: "slotBytes",
   BLOB_BYTES: "blobBytes",
   MTU: "mtu",
@@ -79,7 +84,7 @@ export function writeParameters(module: CoreModule, parameters: CoreParameters):
   const view = new DataView(module.memory.buffer, base);
   const at = (name: string): number => enumValue(module, "ParameterOff", name);
   for (const [name, key] of Object.entries(COUNTS)) {
-    const value = parameters[key];
+    const value = parameters[key] ?? 0;
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {
       throw new BatonError("ERR_BATON_CORE", `${key}: expected a u32, got ${value}`);
     }

@@ -82,12 +82,17 @@ config("takes every flag of a forwarder", () => {
     mtu: "9000",
     announce: "eth0",
     ecn: true,
-    limit: ["connections=4k", "buffer-bytes=1G"],
+    limit: ["connections=4k", "buffer-bytes=1G", "receive-bytes=16M", "send-bytes=1"],
     timeout: ["head=5s", "keep-alive=1m", "user=2m"],
     json: true,
     quiet: true,
   });
-  assert.equal(made.limits, { connectionsMax: 4_096, bufferBytes: 1_073_741_824 });
+  assert.equal(made.limits, {
+    connectionsMax: 4_096,
+    bufferBytes: 1_073_741_824,
+    rcvBufferMax: 16_777_216,
+    sndBufferMax: 1,
+  });
   assert.equal(made.timeouts, { headMs: 5_000, keepAliveMs: 60_000, userMs: 120_000 });
   assert.equal(made.link, { kind: "tun", device: "b0" });
   assert.is(made.egress, "raw");
