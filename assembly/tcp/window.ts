@@ -8,6 +8,7 @@
  */
 import { seqGt } from "../wire/seq";
 import { CHUNK_MASK, CHUNK_SHIFT } from "./chunk";
+import { configRcvBufMax } from "./config";
 import { shareMost, shareTight } from "./share";
 import { Flag, Tcb } from "./tcb";
 
@@ -57,7 +58,8 @@ export function windowAdvertise(ptr: usize, syn: bool): u32 {
 
 /** The first window of a connection that has no block yet. */
 export function windowInitial(): u32 {
-  return min<u32>(min<u32>(RCV_BUF_INITIAL, shareMost(0) << CHUNK_SHIFT), 0xffff);
+  const most = min<u32>(RCV_BUF_INITIAL, configRcvBufMax());
+  return min<u32>(min<u32>(most, shareMost(0) << CHUNK_SHIFT), 0xffff);
 }
 
 /** Too little memory for one more segment, though the application has read enough: to be looked at again. */

@@ -3,7 +3,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { counter } from "../support/batch.ts";
 import { BUILDS } from "../support/core.ts";
-import { PSH, RST, option } from "../support/packet.ts";
+import { PSH, RST, SYN, option } from "../support/packet.ts";
 import { pattern } from "./pair.ts";
 import { Peer, sizes } from "./peer.ts";
 
@@ -80,6 +80,14 @@ for (const build of BUILDS) {
       }
     }
     assert.ok(edge - peer.seq >= 4096, "it did open");
+  });
+
+  windows(title("announces at first no more than its buffer holds, in a SYN cookie too"), () => {
+    for (const halfOpenMax of [32, 0]) {
+      const peer = new Peer(build, { rcvBufferMax: 3000, halfOpenMax });
+      const [synAck] = peer.send({ flags: SYN, ack: 0 });
+      assert.is(synAck!.window, 3000, `${halfOpenMax} half open`);
+    }
   });
 
   windows(
