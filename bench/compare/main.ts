@@ -99,7 +99,7 @@ async function measureLoad(bench: Bench, load: Load, skipped: Skip[]): Promise<v
   }
   const { systems } = bench.systems;
   const samples = new Map<System, Sample[]>(systems.map((system) => [system, []]));
-  for (const system of systems) await bench.load(system, load, 1); // compilers, caches, pools
+  for (const system of systems) await bench.warm(system, load);
   for (let round = 0; round < settings.rounds; round += 1) {
     for (const [system, all] of samples) all.push(await bench.load(system, load, settings.seconds));
   }

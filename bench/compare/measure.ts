@@ -58,6 +58,8 @@ export interface PacketSample {
 const UPLOAD_CONNECTIONS = 4;
 const BLAST_CONNECTIONS = 64;
 const IDLE_MS = 3_000;
+const WARM_REQUESTS = 15_000;
+const WARM_SECONDS_MAX = 10;
 
 /** What wrk counted, as JSON: its own words round. */
 const WRK_SCRIPT = `
@@ -100,6 +102,16 @@ export class Bench {
       machineSeconds: after.machine - before.machine,
       memoryBytes: system.balancer === undefined ? NaN : memoryOf(system.balancer),
     };
+  }
+
+  /** Fills caches and pools, and lets V8 compile what is on the way of a connection: that takes thousands. */
+  async warm(system: System, load: Load): Promise<void> {
+    const isSmall = load === "connect" || load === "keepalive";
+    let requests = 0;
+    for (let second = 0; second < WARM_SECONDS_MAX && requests < WARM_REQUESTS; second += 1) {
+      requests += (await this.load(system, load, 1)).requests;
+      if (!isSmall) return;
+    }
   }
 
   /** Connections that have been used once and then rest. */

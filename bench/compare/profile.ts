@@ -8,6 +8,7 @@ import type { Profiler } from "node:inspector";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { setTimeout as wait } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { LabUnavailable } from "../../host/lab/lab.ts";
 import { Bench } from "./measure.ts";
@@ -29,8 +30,7 @@ const HELP = `profile [options]
   --json
 `;
 const BUDGET_US = 40;
-/** V8 needs some ten thousand connections until everything on their way is compiled for good. */
-const WARM_SECONDS = 6;
+const START_MS = 1_500;
 
 /** The first that fits the path of a function's file names its part. */
 const PARTS: readonly (readonly [RegExp, string])[] = [
@@ -87,8 +87,9 @@ async function measure(systems: Systems, path: string): Promise<Profiled> {
   const [system] = systems.systems;
   if (system === undefined) throw new Error("profile: no system");
   const { forwarder } = systems.cluster;
-  await bench.load(system, "connect", WARM_SECONDS);
+  await bench.warm(system, "connect");
   forwarder.child.kill("SIGUSR2");
+  await wait(START_MS); // The profiler's start takes long, and belongs to no connection.
   const sample = await bench.load(system, "connect", Number(values.seconds));
   const written = new Promise<void>((resolve) =>
     forwarder.onEvent(({ event }) => {
@@ -112,7 +113,8 @@ function analyse(profile: Profiler.Profile, connections: number, us: number): Pr
   for (const [index, id] of (profile.samples ?? []).entries()) {
     const frame = frames.get(id);
     const deltaUs = profile.timeDeltas?.[index] ?? 0;
-    if (frame === undefined || frame.functionName === "(idle)") continue;
+    if (frame === undefined || frame.functionName === "(idle)" || frame.functionName === "post")
+      continue;
     busy += deltaUs;
     add(parts, partOf(frame), deltaUs);
     const place = `${frame.url.replace(/^.*\/build\//, "")}:${frame.lineNumber + 1}`;
