@@ -142,7 +142,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     egress,
     transport,
     receiveDatagrams: (take) => udp.receive(take),
-    sendDatagram: (datagram) => udp.send(datagram),
+    sendDatagrams: (next) => udp.sendAll(next),
   });
   let fail: (error: unknown) => void = () => undefined;
   const failed = new Promise<never>((_resolve, reject) => (fail = reject));

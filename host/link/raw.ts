@@ -10,13 +10,12 @@ import {
   AF_INET,
   AF_INET6,
   libc,
-  type Libc,
-  MSG_DONTWAIT,
   SO_SNDBUF,
   SO_SNDBUFFORCE,
   SOCK_RAW,
   SOL_SOCKET,
 } from "../linux/libc.ts";
+import { MessageArray } from "../linux/mmsg.ts";
 import { finishChecksum } from "./checksum.ts";
 import type { Link } from "./link.ts";
 
@@ -178,42 +177,23 @@ function openSocket(family: number): number | undefined {
 }
 
 const MESSAGES = 32;
-const MMSGHDR_BYTES = 64;
-const IOVEC_BYTES = 16;
-/** struct sockaddr_in6, rounded up. */
-const NAME_BYTES = 32;
 
-/**
- * Messages for one sendmmsg, built once; a packet sets an address and an iovec only.
- *
- *   mmsghdr[32]  { name u64, nameLen u32, -, iov u64, iovLen u64, control u64 x 2, flags u32, -, sent u32, - }
- *   iovec[32]    { base u64, len u64 }
- *   sockaddr[32] { family u16, port u16, IPv4 address | flow u32, IPv6 address, scope u32 }
- */
+/** Messages for one sendmmsg, built once; a packet sets an address and a place in memory only. */
 class Queue {
   count = 0;
   #fd: number;
-  #libc: Libc = libc();
-  #bytes = new Uint8Array(new ArrayBuffer(MESSAGES * (MMSGHDR_BYTES + IOVEC_BYTES + NAME_BYTES)));
-  #words = new Uint32Array(this.#bytes.buffer);
-  #base = this.#libc.address(this.#bytes);
-  #iovecs = MESSAGES * MMSGHDR_BYTES;
-  #names = this.#iovecs + MESSAGES * IOVEC_BYTES;
+  #messages = new MessageArray(MESSAGES);
+  /** Where in the array each message's destination address goes. */
+  #addresses: number[] = [];
   #v4: boolean;
-  #memory: Uint8Array | undefined;
-  #memoryAddress = 0;
 
   constructor(fd: number, family: number) {
     this.#fd = fd;
     this.#v4 = family === AF_INET;
     for (let index = 0; index < MESSAGES; index += 1) {
-      const message = index * MMSGHDR_BYTES;
-      const name = this.#names + index * NAME_BYTES;
-      this.#put64(message, this.#base + name);
-      this.#put64(message + 8, this.#v4 ? 16 : 28);
-      this.#put64(message + 16, this.#base + this.#iovecs + index * IOVEC_BYTES);
-      this.#put64(message + 24, 1);
-      this.#bytes[name] = family;
+      const name = this.#messages.name(index, this.#v4 ? 16 : 28);
+      this.#messages.bytes[name] = family;
+      this.#addresses.push(name + (this.#v4 ? 4 : 8));
     }
   }
 
@@ -222,27 +202,21 @@ class Queue {
   }
 
   put(memory: Uint8Array, ptr: number, length: number): void {
-    if (memory !== this.#memory) {
-      this.#memory = memory;
-      this.#memoryAddress = this.#libc.address(memory);
-    }
-    const iovec = this.#iovecs + this.count * IOVEC_BYTES;
-    this.#put64(iovec, this.#memoryAddress + ptr);
-    this.#put64(iovec + 8, length);
-    const [to, from, size] = this.#v4 ? [4, ptr + 16, 4] : [8, ptr + 24, 16];
-    const name = this.#names + this.count * NAME_BYTES + to;
-    for (let at = 0; at < size; at += 1) this.#bytes[name + at] = memory[from + at]!;
+    this.#messages.point(this.count, memory, ptr, length);
+    const { bytes } = this.#messages;
+    const to = this.#addresses[this.count]!;
+    const [from, size] = this.#v4 ? [ptr + 16, 4] : [ptr + 24, 16];
+    for (let at = 0; at < size; at += 1) bytes[to + at] = memory[from + at]!;
     this.count += 1;
   }
 
   /** Sends from message `first` on: how many went, or -errno of that first one. */
   send(first: number): number {
-    const at = this.#base + first * MMSGHDR_BYTES;
-    return this.#libc.sendmmsg(this.#fd, at, this.count - first, MSG_DONTWAIT);
+    return this.#messages.send(this.#fd, first, this.count);
   }
 
   bytes(index: number): number {
-    return this.#words[(this.#iovecs + index * IOVEC_BYTES + 8) / 4]!;
+    return this.#messages.pointed(index);
   }
 
   clear(): void {
@@ -250,12 +224,6 @@ class Queue {
   }
 
   close(): void {
-    this.#libc.close(this.#fd);
-  }
-
-  /** Writes a u64; numbers up to 2^53 cover every user-space address. */
-  #put64(at: number, value: number): void {
-    this.#words[at / 4] = value; // stored modulo 2^32
-    this.#words[at / 4 + 1] = Math.floor(value / 2 ** 32);
+    libc().close(this.#fd);
   }
 }

@@ -25,9 +25,11 @@ import {
   SOCK_NONBLOCK,
   SOL_SOCKET,
 } from "../linux/libc.ts";
+import { MessageArray } from "../linux/mmsg.ts";
 import type { Endpoint } from "../node/environment.ts";
 import type { OutgoingDatagram } from "../transport/transport.ts";
 import { Datagrams } from "./datagrams.ts";
+import { Outbox } from "./outbox.ts";
 
 export interface UdpOptions {
   /** Where to listen; port 0: any. */
@@ -47,6 +49,8 @@ export interface UdpSocket {
   receive(take: (from: Endpoint, bytes: Uint8Array) => void): number;
   /** The bytes must not change afterwards. Errors are counted, and those of watched peers reported. */
   send(datagram: OutgoingDatagram): void;
+  /** The same with all that `next` gives until it gives none: many leave by one system call. */
+  sendAll(next: () => OutgoingDatagram | undefined): void;
   /** From now on `onUnreachable` tells when nobody listens there. False: this system cannot. */
   watch(endpoint: Endpoint): Promise<boolean>;
   /** Calls back on the loop when datagrams begin to wait. */
@@ -69,10 +73,13 @@ interface Watched {
   readonly name: Uint8Array;
   readonly fd: number;
   readonly io: Datagrams;
+  readonly outbox: Outbox;
 }
 
 const SO_REUSEADDR = 2;
 const RECEIVE_BUFFER_BYTES = 4 * 1_048_576;
+/** At least as many as an outbox gathers. */
+const OUTBOX_MESSAGES = 64;
 const WAITING_MAX = 16_384;
 const MAPPED = "::ffff:";
 
@@ -107,6 +114,7 @@ class DgramUdp implements UdpSocket {
   readonly #waitingMax: number;
   readonly #watched = new Map<string, Watched>();
   #io: Datagrams | undefined;
+  #messages: MessageArray | undefined;
   #waiting: Waiting[] = [];
   #readable: () => void = () => undefined;
   #unreachable: (endpoint: Endpoint) => void = () => undefined;
@@ -145,12 +153,34 @@ class DgramUdp implements UdpSocket {
     else this.#first.send(bytes, to.port, this.#addressFor(to));
   }
 
+  sendAll(next: () => OutgoingDatagram | undefined): void {
+    const datagram = next();
+    if (!datagram || this.#isClosed) return;
+    const second = next();
+    if (!second) return this.send(datagram); // Alone: nothing to gather.
+    const used = new Set<Outbox>();
+    this.#gather(datagram, used);
+    for (let one: OutgoingDatagram | undefined = second; one; one = next()) {
+      this.#gather(one, used);
+    }
+    for (const outbox of used) outbox.flush();
+  }
+
+  #gather(datagram: OutgoingDatagram, used: Set<Outbox>): void {
+    const outbox = this.#watched.get(keyOf(datagram.to))?.outbox;
+    if (!outbox) return this.send(datagram);
+    this.counters.sent += 1;
+    outbox.put(datagram.bytes);
+    used.add(outbox);
+  }
+
   async watch(endpoint: Endpoint): Promise<boolean> {
     if (!this.#isShared || this.#watched.has(keyOf(endpoint))) return this.#isShared;
     this.#io ??= new Datagrams();
     const { fd, socket } = bindShared(this.local, endpoint, this.#bufferBytes);
     const name = sockaddr(endpoint.address, endpoint.port);
-    const watched: Watched = { endpoint, socket, name, fd, io: this.#io };
+    const outbox = this.#outboxOf(fd, socket, endpoint);
+    const watched: Watched = { endpoint, socket, name, fd, io: this.#io, outbox };
     socket.on("message", (bytes, from) => this.#takeFrom(watched, bytes, from));
     socket.connect(endpoint.port, endpoint.address);
     const isConnected = await once(socket, "connect").then(
@@ -224,6 +254,16 @@ class DgramUdp implements UdpSocket {
     // dgram keeps it until there is room, or it can be sent without an interruption.
     if (result === -EAGAIN || result === -ENOBUFS || result === -EINTR) socket.send(bytes);
     else this.counters.sendErrors += 1;
+  }
+
+  #outboxOf(fd: number, socket: Socket, endpoint: Endpoint): Outbox {
+    this.#messages ??= new MessageArray(OUTBOX_MESSAGES);
+    return new Outbox(fd, this.#messages, {
+      later: (bytes) => socket.send(bytes),
+      // The caller is amid its turn.
+      refused: () => setImmediate(() => this.#failed(endpoint, true)),
+      failed: () => (this.counters.sendErrors += 1),
+    });
   }
 
   #failed(endpoint: Endpoint, isRefused: boolean): void {

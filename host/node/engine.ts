@@ -41,7 +41,8 @@ export interface EngineOptions {
   readonly transport: Transport;
   /** Hands over every datagram that has arrived. */
   readonly receiveDatagrams: (take: (from: Endpoint, bytes: Uint8Array) => void) => void;
-  readonly sendDatagram: (datagram: OutgoingDatagram) => void;
+  /** Sends every datagram that `next` gives. */
+  readonly sendDatagrams: (next: () => OutgoingDatagram | undefined) => void;
 }
 
 export class Engine {
@@ -73,7 +74,7 @@ export class Engine {
     role.pump();
     if (role.isOver) return false;
     this.#transmit(role);
-    this.#sendDatagrams();
+    this.#options.sendDatagrams(this.#nextDatagram);
     return more || left;
   }
 
@@ -93,6 +94,9 @@ export class Engine {
   readonly #takeDatagram = (from: Endpoint, bytes: Uint8Array): void => {
     this.#options.transport.handleDatagram(from, bytes);
   };
+
+  readonly #nextDatagram = (): OutgoingDatagram | undefined =>
+    this.#options.transport.pollDatagram();
 
   #receive(role: Role): boolean {
     const { core, link } = this.#options;
@@ -152,10 +156,5 @@ export class Engine {
     for (let count = core.pollHandback(now); count > 0; count = core.pollHandback(now)) {
       for (let index = 0; index < count; index++) role.handback(core.tx, index);
     }
-  }
-
-  #sendDatagrams(): void {
-    const { transport, sendDatagram } = this.#options;
-    for (let out = transport.pollDatagram(); out; out = transport.pollDatagram()) sendDatagram(out);
   }
 }

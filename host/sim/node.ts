@@ -103,8 +103,7 @@ export class SimNode<R extends SimRole> {
       link: this.link,
       transport: this.transport,
       receiveDatagrams: (take) => this.#receiveDatagrams(take),
-      sendDatagram: ({ to, bytes }: OutgoingDatagram) =>
-        network.send(udpPlace(name), to.address, bytes.slice()),
+      sendDatagrams: (next) => this.#sendDatagrams(next),
     });
     this.#turns = new Turns(scheduler, clock, this.engine, options.failed, options.afterTurn);
     this.wake = this.#turns.wake;
@@ -146,6 +145,13 @@ export class SimNode<R extends SimRole> {
     this.#inboxBytes += bytes.length;
     this.#inbox.push({ from: { address: from, port: UDP_PORT }, bytes });
     this.wake();
+  }
+
+  #sendDatagrams(next: () => OutgoingDatagram | undefined): void {
+    const { network } = this.#options;
+    for (let out = next(); out; out = next()) {
+      network.send(udpPlace(this.name), out.to.address, out.bytes.slice());
+    }
   }
 
   #receiveDatagrams(take: (from: Endpoint, bytes: Uint8Array) => void): void {

@@ -108,6 +108,36 @@ udp("the receive buffer is as large as the system allows, up to 4 MiB", async ()
   );
 });
 
+udp(
+  "what waits is taken at once, in order, and all that is to be sent leaves together",
+  async () => {
+    const [a, b] = [await listen(), await listen()];
+    assert.ok(await a.watch(b.local));
+    assert.ok(await b.watch(a.local));
+    const slab = Uint8Array.from({ length: 300 * 100 }, (_, index) => Math.floor(index / 100));
+    const out = Array.from({ length: 300 }, (_, index) => ({
+      to: b.local,
+      bytes: slab.subarray(100 * index, 100 * index + 100),
+    }));
+    a.sendAll(() => out.shift());
+    assert.is(a.counters.sent, 300);
+    let readable = 0;
+    b.onReadable(() => (readable += 1));
+    await until("all came", () => b.counters.received === 300);
+    assert.is(readable, 1);
+    const got: number[] = [];
+    b.receive((from, bytes) => {
+      assert.equal(from, a.local);
+      assert.is(bytes.length, 100);
+      got.push(bytes[0]!);
+    });
+    assert.equal(
+      got,
+      Array.from({ length: 300 }, (_, index) => index % 256),
+    );
+  },
+);
+
 udp("what is not taken in time is dropped and counted", async () => {
   const a = await openUdp({ listen: { address: "127.0.0.1", port: 0 }, waitingMax: 3 });
   open.push(a);

@@ -59,7 +59,7 @@ function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = ()
     link: link as unknown as Link,
     transport: transport as unknown as Transport,
     receiveDatagrams: () => undefined,
-    sendDatagram: () => undefined,
+    sendDatagrams: () => undefined,
   });
   made.setRole(role as unknown as Role);
   const more = made.turn();
