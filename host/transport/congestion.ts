@@ -7,6 +7,8 @@ import { CWND_BYTES_MIN, DATAGRAM_BYTES_MAX, FIRST_FLIGHT_BYTES } from "./limits
 const REDUCTION = 0.7;
 /** Sleeping for less than this many datagrams costs more than the smoothness is worth. */
 const PACE_DATAGRAMS = 8;
+/** A host's timers may come so late. Who was held back meanwhile has not lost that time. */
+const TIMER_LATE_US = 2_000;
 
 export class Congestion {
   cwnd = FIRST_FLIGHT_BYTES;
@@ -16,6 +18,8 @@ export class Congestion {
   private recoverySerial = 0;
   private tokens = FIRST_FLIGHT_BYTES;
   private refilledUs = 0;
+  /** Pacing alone has held the sender back since the last refill. */
+  private isHeld = false;
 
   constructor(cwndMax: number) {
     this.cwndMax = cwndMax;
@@ -47,10 +51,14 @@ export class Congestion {
     const elapsed = nowUs - this.refilledUs;
     if (elapsed > 0) {
       this.refilledUs = nowUs;
-      const more = srttUs === undefined ? FIRST_FLIGHT_BYTES : elapsed * this.rate(srttUs);
-      this.tokens = Math.min(FIRST_FLIGHT_BYTES, this.tokens + more);
+      const rate = srttUs === undefined ? FIRST_FLIGHT_BYTES : this.rate(srttUs);
+      const depth = this.isHeld
+        ? Math.max(FIRST_FLIGHT_BYTES, TIMER_LATE_US * rate)
+        : FIRST_FLIGHT_BYTES;
+      this.tokens = Math.min(depth, this.tokens + elapsed * rate);
     }
-    return this.tokens > 0;
+    this.isHeld = this.tokens <= 0;
+    return !this.isHeld;
   }
 
   left(bytes: number): void {

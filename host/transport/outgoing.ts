@@ -166,6 +166,7 @@ export class Outgoing {
 
   private mayBulkLeave(nowUs: number): boolean {
     const { flight, congestion, rtt } = this.recovery;
+    if (this.recovery.takeProbe()) return true;
     const isOpen = this.recovery.bytesInFlight + CHUNK_BYTES <= congestion.cwnd;
     if (!isOpen && flight.bulkBytes > 0) return false;
     if (congestion.mayLeave(nowUs, rtt.srttUs)) return true;

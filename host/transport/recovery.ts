@@ -9,6 +9,11 @@ import { REORDER_MAX, type TransportLimits } from "./limits.ts";
 import { ACKED, LOST, type OutgoingMessage } from "./message.ts";
 import { RoundTrip } from "./rtt.ts";
 
+/** Timeouts in a row that only ask: later ones take the whole flight for lost (RFC 9002, 7.6). */
+const PROBES_MAX = 2;
+/** Chunks that a timeout sends again to ask (RFC 9002, 6.2.4). */
+const PROBE_CHUNKS = 2;
+
 export class Recovery {
   readonly flight = new Flight();
   readonly congestion: Congestion;
@@ -20,6 +25,10 @@ export class Recovery {
   private readonly onLost: (message: OutgoingMessage, index: number) => void;
   private nextSerial = 0;
   private ackedSerial = -1;
+  /** Chunks that a timeout still asks with. */
+  private probes = 0;
+  /** When the peer last said that it has seen something newer, or was last asked. */
+  private sinceUs = 0;
 
   constructor(
     limits: TransportLimits,
@@ -53,6 +62,7 @@ export class Recovery {
     const serial = this.departures.serial(counter);
     if (serial <= this.ackedSerial) return;
     this.ackedSerial = serial;
+    this.sinceUs = nowUs;
     const elapsed = nowUs - this.departures.sentUs(counter);
     this.rtt.sample(delayUs < elapsed ? elapsed - delayUs : elapsed);
   }
@@ -87,23 +97,44 @@ export class Recovery {
     }
   }
 
+  /**
+   * Silence is no loss: a peer or this process may have stood still for longer than the timeout. So the
+   * oldest chunks go once more, and their acknowledgement tells what became of the others.
+   */
   handleTimeout(nowUs: number): void {
     this.detectLosses(nowUs);
-    const { flight } = this;
-    if (flight.isEmpty || nowUs < flight.sentUs(flight.oldest) + this.rtt.rtoUs) return;
+    const { flight, rtt } = this;
+    if (flight.isEmpty || nowUs < this.timeoutUs()) return;
     this.counters.timeouts += 1;
-    const { rtoUs } = this.rtt;
-    this.rtt.timedOut();
-    this.congestion.timedOut(this.nextSerial);
-    while (!flight.isEmpty && flight.sentUs(flight.oldest) + rtoUs <= nowUs) this.loseOldest();
+    this.sinceUs = nowUs;
+    const isProbe = rtt.backoffs < PROBES_MAX;
+    rtt.timedOut();
+    if (!isProbe) this.congestion.timedOut(this.nextSerial);
+    this.probes = PROBE_CHUNKS;
+    for (let left = isProbe ? PROBE_CHUNKS : Infinity; left > 0 && !flight.isEmpty; left -= 1) {
+      this.loseOldest();
+    }
+  }
+
+  /** Whether a chunk of a large message may leave to ask, whatever the window and pacing say. */
+  takeProbe(): boolean {
+    if (this.probes === 0) return false;
+    this.probes -= 1;
+    return true;
   }
 
   nextTimeoutUs(): number {
     const { flight, rtt } = this;
     if (flight.isEmpty) return Infinity;
     const waitsForOvertaking = flight.serial(flight.oldest) < this.ackedSerial;
-    const wait = waitsForOvertaking ? Math.min(rtt.reorderUs, rtt.rtoUs) : rtt.rtoUs;
-    return Math.ceil(flight.sentUs(flight.oldest) + wait);
+    if (!waitsForOvertaking) return Math.ceil(this.timeoutUs());
+    return Math.ceil(Math.min(flight.sentUs(flight.oldest) + rtt.reorderUs, this.timeoutUs()));
+  }
+
+  /** Counted from the last sign of life or question: RFC 6298 (5.3), (5.6). Only with a flight. */
+  private timeoutUs(): number {
+    const { flight, rtt } = this;
+    return Math.max(flight.sentUs(flight.oldest), this.sinceUs) + rtt.rtoUs;
   }
 
   private loseOldest(): void {

@@ -80,6 +80,38 @@ flow("a lost last datagram is sent again after the timeout, which then doubles",
   assert.equal(gaps.slice(0, 6), [20_000, 40_000, 80_000, 160_000, 320_000, 640_000]);
 });
 
+flow(
+  "a peer that stands still is asked with two chunks at a time, and the window stays as it was",
+  () => {
+    const { network, a, b } = pair(31, { rate: GIGABIT, delayUs: 250 });
+    a.send(b, numbered(1, 4 * 1_048_576));
+    assert.ok(network.run(1_000_000, () => b.received.length === 1));
+    network.run(100_000);
+    const { chunksOut, chunksRepeated } = a.transport.counters;
+    // For 50 ms nothing that b says arrives: more than one timeout, and no datagram is lost.
+    const deafUntilUs = network.nowUs + 50_000;
+    network.filter = ({ from, sentUs }) => from.address !== "b" || sentUs >= deafUntilUs;
+    a.send(b, numbered(2, 1_000_000));
+    assert.ok(network.run(1_000_000, () => a.outcomes.delivered === 2));
+    const { counters } = a.transport;
+    assert.ok(counters.timeouts > 0);
+    assert.ok(counters.chunksRepeated - chunksRepeated <= 4, `${counters.chunksRepeated} repeated`);
+    assert.ok(counters.chunksOut - chunksOut <= Math.ceil(1_000_000 / 1_336) + 4);
+    const beginUs = network.nowUs;
+    a.send(b, numbered(3, 1_000_000));
+    assert.ok(network.run(1_000_000, () => b.received.length === 3));
+    assert.ok(network.nowUs - beginUs < 1_000_000 / GIGABIT + 2_000, "at the rate of the path");
+  },
+);
+
+flow("no timeout while acknowledgements come, however long the queue on the path is", () => {
+  const { network, a, b } = pair(32, { rate: GIGABIT / 10, delayUs: 100, queueUs: 1_000_000 });
+  a.send(b, numbered(1, 4 * 1_048_576));
+  assert.ok(network.run(10_000_000, () => b.received.length === 1));
+  assert.is(a.transport.counters.timeouts, 0);
+  assert.is(a.transport.counters.chunksRepeated, 0);
+});
+
 flow("acknowledgements share datagrams: one for eight, or after a millisecond", () => {
   const { network, a, b } = pair(22);
   a.transport.hello(b.id);
@@ -250,5 +282,31 @@ flow("pacing lets 64 KiB go at once, then what the window gives in a round trip"
   const rate = sent - first;
   assert.ok(rate > 1.8 * 65_536 && rate < 2.3 * 65_536, `${rate} in a round trip of slow start`);
 });
+
+flow(
+  "a timer that comes late costs the path's rate nothing; idle time earns one burst only",
+  () => {
+    const congestion = new Congestion(1_000_000);
+    congestion.cwnd = 1_000_000;
+    let now = 1_000_000;
+    const burst = () => {
+      let sent = 0;
+      for (; congestion.mayLeave(now, 10_000); sent += 1_400) congestion.left(1_400);
+      return sent;
+    };
+    burst();
+    now += 1_800;
+    const late = burst();
+    const owed = (1_800 * 2 * 1_000_000) / 10_000;
+    assert.ok(late > owed - 1_400 && late < owed + 1_400, `${late} bytes, owed ${owed}`);
+    now += 50_000;
+    const afterAll = burst();
+    assert.ok(afterAll <= 400_000 + 1_400, `${afterAll} bytes: no more than a late timer's`);
+    congestion.mayLeave(now + 1_000, 10_000);
+    now += 1_000_000;
+    const idle = burst();
+    assert.ok(idle >= 65_536 && idle < 65_536 + 1_400, `${idle} bytes after a second of silence`);
+  },
+);
 
 flow.run();

@@ -123,7 +123,7 @@ keys("the key changes after so many datagrams, and nothing is lost by it", () =>
 
 keys("no counter is sealed twice, whatever restarts and is sent again", () => {
   const { network, a, b } = pair(2, { loss: 0.2 });
-  for (let i = 0; i < 100; i += 1) {
+  for (let i = 0; i < 150; i += 1) {
     a.send(b, numbered(i, 4_000));
     network.run(3_000);
     if (i % 30 === 29) b.restart([a]);
