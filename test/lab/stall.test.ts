@@ -15,7 +15,8 @@ const IS_MEASURED = process.env["BATON_MEASURE"] === "1";
 const DELAY_MS = 10;
 const RTT_MS = 2 * DELAY_MS;
 const MOVES = IS_MEASURED ? 200 : 20;
-const BYTES_PER_MOVE = MIB;
+/** Far enough apart that each move finds the connection as a long download has it, not as the last move left it. */
+const ROUND_TRIPS_PER_MOVE = 4;
 /** A gap that begins later than this after a move has another cause. */
 const WINDOW_MS = 300;
 
@@ -40,11 +41,10 @@ class Gaps {
     this.#lastMs = timeMs;
   }
 
-  /** The longest one that a move at this time can have caused. */
-  after(atMs: number): number {
-    const near = this.all.filter((gap) => {
-      return gap.fromMs + gap.ms >= atMs && gap.fromMs <= atMs + WINDOW_MS;
-    });
+  /** The longest one that a move at this time can have caused; it is the next one's from `nextMs` on. */
+  after(atMs: number, nextMs: number): number {
+    const untilMs = Math.min(atMs + WINDOW_MS, nextMs);
+    const near = this.all.filter(({ fromMs, ms }) => fromMs + ms >= atMs && fromMs <= untilMs);
     return Math.max(0, ...near.map(({ ms }) => ms));
   }
 }
@@ -64,16 +64,19 @@ async function measure(flight: number): Promise<{ p50: number; p99: number; max:
       { snapLen: 128 },
     );
     said.moved.length = 0;
-    const path = `/bytes/${BYTES_PER_MOVE * (MOVES + 1)}/moves/${MOVES}/flight/${flight}`;
+    const bytes = flight * ROUND_TRIPS_PER_MOVE * (MOVES + 1);
+    const path = `/bytes/${bytes}/moves/${MOVES}/flight/${flight}`;
     const { answers, error } = await ask(lab, 4, { host: "a.example", path });
     assert.is(error, undefined);
-    assert.is(answers[0]?.bytes, BYTES_PER_MOVE * (MOVES + 1));
+    assert.is(answers[0]?.bytes, bytes);
     await capture.stop();
     assert.equal(
       said.moved.map(({ outcome }) => outcome),
       Array<string>(MOVES).fill("moved"),
     );
-    for (const { atMs } of said.moved) stalls.push(gaps.after(atMs));
+    for (const [index, { atMs }] of said.moved.entries()) {
+      stalls.push(gaps.after(atMs, said.moved[index + 1]?.atMs ?? Infinity));
+    }
   });
   if (stalls.length === 0) return { p50: 0, p99: 0, max: 0 }; // The named skip has been printed.
   stalls.sort((a, b) => a - b);
