@@ -14,6 +14,7 @@ import {
   DEFAULT_PORT,
   expected,
   parseCount,
+  parseDrainTime,
   parseDuration,
   parseInterface,
   parseListen,
@@ -30,7 +31,6 @@ export type { Service } from "./service.ts";
 
 /** Where `baton keygen` writes and the daemons look. */
 export const DEFAULT_KEY_FILE = "/etc/baton/cluster.key";
-
 /** Where `baton drain` looks for a forwarder that was given no other place. */
 export function controlPath(name: string): string {
   return `/run/baton/${name}.sock`;
@@ -128,6 +128,7 @@ export interface ClassifierConfig extends MemberConfig {
 
 export interface BackendConfig extends MemberConfig {
   readonly upstream: Upstream;
+  readonly drainMs: number | undefined;
   readonly proxyProtocol: boolean;
 }
 
@@ -182,6 +183,7 @@ export const CLASSIFIER_FLAGS = {
 export const BACKEND_FLAGS = {
   forwarder: many(PEER_FORM, "a forwarder", parsePeer),
   upstream: one("HOST:PORT", "the server behind, or unix:/PATH", parseUpstream),
+  "drain-timeout": one("TIME", "what SIGTERM gives to leave (default: 25s)", parseDrainTime),
   "proxy-protocol": onOff("tell the server the client's address by PROXY protocol v2"),
   timeout: timeoutFlag("backend"),
   ...NODE_FLAGS,
@@ -232,9 +234,9 @@ export function classifierConfig(input: FlagInput): ClassifierConfig {
 
 export function backendConfig(input: FlagInput): BackendConfig {
   const flags = parseFlags(BACKEND_FLAGS, withFile(BACKEND_FLAGS, input));
-  const { upstream } = flags;
+  const { upstream, "proxy-protocol": proxyProtocol, "drain-timeout": drainMs } = flags;
   if (!upstream) throw fault("upstream", "expected HOST:PORT or unix:/PATH, got nothing");
-  return { ...memberConfig(flags), upstream, proxyProtocol: flags["proxy-protocol"] };
+  return { ...memberConfig(flags), upstream, drainMs, proxyProtocol };
 }
 
 /** The backend of an application, which is its own server. */

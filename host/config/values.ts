@@ -9,6 +9,8 @@ import { NAME_PATTERN } from "../routing/rules.ts";
 /** UDP port of the transport between nodes. */
 export const DEFAULT_PORT = 4433;
 
+const DRAIN_MS_MAX = 86_400_000;
+
 /** An IP address in canonical text. */
 export interface NetworkAddress {
   readonly address: string;
@@ -140,6 +142,11 @@ export function parseDuration(text: string, minMs: number, maxMs: number): numbe
   throw expected(`a time from ${showMs(minMs)} to ${showMs(maxMs)}, as 500ms or 10s`, text);
 }
 
+/** What --drain-timeout takes. */
+export function parseDrainTime(text: string): number {
+  return parseDuration(text, 0, DRAIN_MS_MAX);
+}
+
 /** An address with an optional port; IPv6 with a port in brackets. */
 function parseEndpoint(text: string): ServiceAddress {
   const bare = parseAddress(text);
@@ -164,6 +171,7 @@ function isUnicast(bytes: Uint8Array): boolean {
 }
 
 function showMs(ms: number): string {
+  if (ms === 0) return "0s";
   for (const unit of ["h", "m", "s"] as const) {
     if (ms % MILLISECONDS[unit] === 0) return `${ms / MILLISECONDS[unit]}${unit}`;
   }

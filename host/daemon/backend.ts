@@ -113,6 +113,7 @@ async function serve(
   await untilStopped(node, over.signal, config.json, async () => {
     stop.removeEventListener("abort", end);
     if (stop.aborted) {
+      if (stop.reason === "SIGTERM") await drained(backend, node, config, log);
       await application.close(CLOSE_LIMIT_MS);
       await untilAcknowledged(backend);
     } else backend.giveUp();
@@ -126,12 +127,35 @@ async function serve(
   return !stop.aborted;
 }
 
+/** SIGTERM: connections move to other backends, or come to their end, for a bounded time. */
+async function drained(
+  backend: Backend,
+  node: RunningNode,
+  { drainMs = DRAIN_MS, name }: BackendConfig,
+  log: Log,
+): Promise<void> {
+  let isBroken = false;
+  node.failed.catch(() => (isBroken = true));
+  const untilMs = performance.now() + drainMs;
+  log.write("info", `${name} drains before it ends`, { connections: backend.connections });
+  while (backend.connections > 0 && performance.now() < untilMs) {
+    if (isBroken || backend.isOver) break;
+    // Also after an operator's undrain: this process ends.
+    if (!backend.drainage.isOn) backend.empty();
+    await wait(LOOK_MS);
+  }
+  const { open, moved, lost, remaining } = backend.drainage.state();
+  log.write("info", `${name} has drained`, { open, moved, lost, remaining });
+}
+
 /** Lets the last bytes of connections that ended in order reach their clients. */
 export async function untilAcknowledged(backend: Backend): Promise<void> {
   const untilMs = performance.now() + LAST_BYTES_MS;
   while (backend.unacknowledged() > 0 && performance.now() < untilMs) await wait(LOOK_MS);
 }
 
+/** With CLOSE_LIMIT_MS the 30 s that Kubernetes and Docker's swarm give a process. */
+const DRAIN_MS = 25_000;
 const LAST_BYTES_MS = 3_000;
 const LOOK_MS = 20;
 

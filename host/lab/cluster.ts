@@ -96,9 +96,9 @@ export class Daemon {
     this.child.kill("SIGHUP");
   }
 
-  /** SIGTERM, and SIGKILL when that takes too long; returns how it ended. */
+  /** SIGINT, after which no backend drains, and SIGKILL when that takes too long; returns how it ended. */
   async stop(): Promise<string> {
-    this.child.kill("SIGTERM");
+    this.child.kill("SIGINT");
     const timer = setTimeout(() => this.child.kill("SIGKILL"), STOP_LIMIT_MS);
     const end = await this.ended;
     clearTimeout(timer);
