@@ -1,7 +1,8 @@
 /**
  * The cluster key in its file. Knows the file's form and who may read it; must not know what the keys
  * protect. Format: one key a line, 32 bytes in hexadecimal or base64; at most two, the first is the one
- * to send with; `#` begins a comment.
+ * to send with; `#` begins a comment. A line `secret BYTES` is what connections' numbers derive from: it
+ * stays when keys are replaced.
  */
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from "node:fs";
@@ -14,35 +15,55 @@ const FILE_BYTES_MAX = 16_384;
 const HEX = /^[0-9a-fA-F]{64}$/;
 /** 32 bytes with or without padding, of either alphabet (RFC 4648, 4 and 5). */
 const BASE64 = /^[A-Za-z0-9+/_-]{43}=?$/;
+const SECRET = /^secret\s+(\S+)$/;
 const OTHERS = 0o077;
 
-/** One or two keys of 32 bytes. Refuses a file that others could read or change. */
-export function readKeyFile(path: string): Uint8Array[] {
+export interface KeyFile {
+  /** One or two of 32 bytes; the first is the one to send with. */
+  readonly keys: readonly Uint8Array[];
+  /**
+   * What initial sequence numbers, SYN cookies and timestamp offsets derive from, the same on all nodes
+   * (RFC 6528). Without a line of its own it is the first key, and changes with it.
+   */
+  readonly secret: Uint8Array;
+}
+
+/** Refuses a file that others could read or change. */
+export function readKeyFile(path: string): KeyFile {
   return parseKeys(readPrivate(path), path);
 }
 
-/** The keys of a file's text; `name` is for messages, which never show a key. */
-export function parseKeys(text: string, name: string): Uint8Array[] {
+/** A file's text; `name` is for messages, which never show a key. */
+export function parseKeys(text: string, name: string): KeyFile {
   const keys: Uint8Array[] = [];
+  const secrets: Uint8Array[] = [];
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     const content = line.replace(/#.*/, "").trim();
     if (content === "") continue;
-    if (!HEX.test(content) && !BASE64.test(content)) {
-      const what = `${name} line ${index + 1}`;
-      throw keyError(
-        `${what}: expected ${KEY_BYTES} bytes as 64 hexadecimal digits or as base64, ` +
-          `got ${content.length} characters of something else`,
-      );
-    }
-    keys.push(new Uint8Array(Buffer.from(content, HEX.test(content) ? "hex" : "base64")));
+    const [, secret] = SECRET.exec(content) ?? [];
+    const bytes = parseBytes(secret ?? content, `${name} line ${index + 1}`);
+    if (secret === undefined) keys.push(bytes);
+    else secrets.push(bytes);
   }
-  if (keys.length < 1 || keys.length > KEYS_MAX) {
+  const [first] = keys;
+  if (first === undefined || keys.length > KEYS_MAX) {
     throw keyError(`${name}: expected one or two keys, got ${keys.length || "none"}`);
   }
   if (keys.length === 2 && Buffer.compare(keys[0]!, keys[1]!) === 0) {
     throw keyError(`${name}: expected two different keys, got the same one twice`);
   }
-  return keys;
+  if (secrets.length > 1) throw keyError(`${name}: expected one secret, got ${secrets.length}`);
+  return { keys, secret: secrets[0] ?? first };
+}
+
+function parseBytes(text: string, where: string): Uint8Array {
+  if (!HEX.test(text) && !BASE64.test(text)) {
+    throw keyError(
+      `${where}: expected ${KEY_BYTES} bytes as 64 hexadecimal digits or as base64, ` +
+        `got ${text.length} characters of something else`,
+    );
+  }
+  return new Uint8Array(Buffer.from(text, HEX.test(text) ? "hex" : "base64"));
 }
 
 /** A fresh key, as a line of a key file. */
@@ -50,7 +71,7 @@ export function generateKey(): string {
   return `${randomBytes(KEY_BYTES).toString("hex")}\n`;
 }
 
-/** Writes a fresh key to a new file that only its owner can read. Never replaces a file. */
+/** Writes a fresh key and secret to a new file that only its owner can read. Never replaces a file. */
 export function writeKeyFile(path: string): void {
   const { O_CREAT, O_EXCL, O_WRONLY } = constants;
   let fd: number;
@@ -60,7 +81,7 @@ export function writeKeyFile(path: string): void {
     throw fileError(path, "a new file", cause);
   }
   try {
-    writeSync(fd, generateKey());
+    writeSync(fd, `${generateKey()}secret ${generateKey()}`);
   } finally {
     closeSync(fd);
   }

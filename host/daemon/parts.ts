@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { NodeConfig, PeerSpec, Service } from "../config/config.ts";
-import { readKeyFile } from "../config/key.ts";
+import { readKeyFile, type KeyFile } from "../config/key.ts";
 import { parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import type { CoreParameters } from "../core/parameters.ts";
@@ -74,10 +74,11 @@ export interface OpenOptions {
 
 export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const { config, log } = options;
-  const keys = readKeyFile(config.keyFile);
+  const keyFile = readKeyFile(config.keyFile);
+  const { keys } = keyFile;
   const clock = new SystemClock();
   const cipher = createCipher();
-  const core = openCore(options, cipher, keys, clock);
+  const core = openCore(options, cipher, keyFile, clock);
   const udp = await openUdp({ listen: config.listen });
   try {
     const links = await openLinks(options);
@@ -191,7 +192,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
 
 function reloadKeys(path: string, transport: Transport, log: Log): void {
   try {
-    const keys = readKeyFile(path);
+    const { keys } = readKeyFile(path);
     transport.setKeys(keys);
     log.write("info", "cluster keys read again", { keys: keys.length });
   } catch (error) {
@@ -227,17 +228,12 @@ function watchPeers(
 function openCore(
   options: OpenOptions,
   cipher: Cipher,
-  keys: readonly Uint8Array[],
+  { secret }: KeyFile,
   clock: SystemClock,
 ): Core {
   const { config, sizes } = options;
   const text = new TextEncoder();
-  const isnSecret = cipher.hkdf(
-    keys[0] as Uint8Array,
-    new Uint8Array(0),
-    text.encode(ISN_INFO),
-    16,
-  );
+  const isnSecret = cipher.hkdf(secret, new Uint8Array(0), text.encode(ISN_INFO), 16);
   const parameters: CoreParameters = {
     ...sizes,
     ...config.limits,
@@ -266,7 +262,10 @@ function newCore(parameters: CoreParameters, nowUs: number, isUsers: boolean): C
   }
 }
 
-/** Initial sequence numbers agree across classifiers and restarts: they derive from the cluster key. */
+/**
+ * Initial sequence numbers, SYN cookies and timestamp offsets agree across classifiers and restarts: they
+ * derive from what all nodes share. A node keeps its own from start to end, whatever SIGHUP brings.
+ */
 const ISN_INFO = "baton isn 1";
 
 /** Bytes of an address that the configuration has checked. */

@@ -161,7 +161,7 @@ cli("writes a key that only its owner can read, and never replaces a file", asyn
     assert.equal([made.status, made.stdout, made.stderr], [0, `wrote ${path}\n`, ""]);
     assert.is(statSync(path).mode & 0o777, 0o600);
     const key = readFileSync(path, "utf8");
-    assert.match(key, /^[0-9a-f]{64}\n$/);
+    assert.match(key, /^[0-9a-f]{64}\nsecret [0-9a-f]{64}\n$/);
     const again = await run(MAIN, "keygen", path);
     assert.equal([again.status, again.stdout], [1, ""]);
     assert.is(again.stderr, `baton: ${path}: expected a new file, got EEXIST\n`);

@@ -30,7 +30,7 @@ function refused(action: () => unknown, message: RegExp): void {
 }
 
 key("one in hexadecimal, one in base64, comments and empty lines are read", () => {
-  const keys = readKeyFile(file("two", `# new\n${A}\r\n\n  ${B}  # old\n`));
+  const { keys } = readKeyFile(file("two", `# new\n${A}\r\n\n  ${B}  # old\n`));
   assert.equal(
     keys.map((bytes) => Buffer.from(bytes).toString("hex")),
     [A, Buffer.from(B, "base64").toString("hex")],
@@ -39,15 +39,32 @@ key("one in hexadecimal, one in base64, comments and empty lines are read", () =
 
 key("base64 without padding and of the other alphabet is read", () => {
   const bytes = Buffer.alloc(32, 0xfb);
-  assert.equal(Buffer.from(parseKeys(bytes.toString("base64url"), "k")[0]!), bytes);
+  assert.equal(Buffer.from(parseKeys(bytes.toString("base64url"), "k").keys[0]!), bytes);
 });
 
 key("a file that others may read, write or run is refused", () => {
   for (const mode of [0o640, 0o604, 0o660, 0o620, 0o601, 0o644]) {
     refused(() => readKeyFile(file(`m${mode}`, A, mode)), /for its owner only .* got mode 6\d\d/);
   }
-  assert.is(readKeyFile(file("ok", A, 0o400)).length, 1);
+  assert.is(readKeyFile(file("ok", A, 0o400)).keys.length, 1);
 });
+
+key(
+  "the secret of connections' numbers stays when keys are replaced; without one it is the first key",
+  () => {
+    const secret = "5c".repeat(32);
+    const C = "c3".repeat(32);
+    const hex = (text: string) => Buffer.from(parseKeys(text, "k").secret).toString("hex");
+    for (const keys of [A, `${A}\n${C}`, `${C}\n${A}`, C]) {
+      assert.is(hex(`${keys}\nsecret ${secret}\n`), secret);
+      assert.is(hex(`secret   ${secret} # of connections\n${keys}`), secret);
+    }
+    assert.is(hex(`${A}\n${C}`), A);
+    refused(() => parseKeys(`${A}\nsecret ${A}\nsecret ${C}`, "k"), /expected one secret, got 2/);
+    refused(() => parseKeys(`secret ${C}`, "k"), /expected one or two keys, got none/);
+    refused(() => parseKeys(`${A}\nsecret ${C}0`, "k"), /line 2: expected 32 bytes .*got 65 char/);
+  },
+);
 
 key("what is not a key file is refused with a clear error that shows no key", () => {
   refused(() => readKeyFile(join(folder, "missing")), /expected a readable file, got ENOENT/);
@@ -71,7 +88,9 @@ key("a generated key is fresh, written for its owner only, and never over anothe
   const path = join(folder, "generated");
   writeKeyFile(path);
   assert.is(statSync(path).mode & 0o777, 0o600);
-  assert.is(readKeyFile(path)[0]!.length, 32);
+  const { keys, secret } = readKeyFile(path);
+  assert.equal([keys.length, keys[0]!.length, secret.length], [1, 32, 32]);
+  assert.not.equal(keys[0], secret);
   refused(() => writeKeyFile(path), /expected a new file, got EEXIST/);
   assert.not.equal(generateKey(), generateKey());
 });
