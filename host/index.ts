@@ -53,6 +53,7 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
   });
   const backend = new ApplicationBackend({
     drain: () => running.backend.drain(),
+    reloadKeys: () => running.node.reloadKeys(),
     stop: async () => {
       await untilAcknowledged(running.backend);
       running.node.close();

@@ -43,7 +43,11 @@ const server = createServer(
 );
 await new Promise<void>((resolve) => server.listen({ port: ORIGIN_PORT, backlog: 4096 }, resolve));
 
-const backend = new ApplicationBackend({ drain: () => undefined, stop: () => Promise.resolve() });
+const backend = new ApplicationBackend({
+  drain: () => undefined,
+  reloadKeys: () => undefined,
+  stop: () => Promise.resolve(),
+});
 backend.attach(server);
 const { node } = await openBackend({
   config: applicationConfig({ name, tunnel, forwarder, "key-file": keyFile }),

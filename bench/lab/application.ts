@@ -88,7 +88,11 @@ function core(): Application {
 
 /** As an application would: streams of Node. */
 function library(): Application {
-  const backend = new ApplicationBackend({ drain: () => undefined, stop: () => Promise.resolve() });
+  const backend = new ApplicationBackend({
+    drain: () => undefined,
+    reloadKeys: () => undefined,
+    stop: () => Promise.resolve(),
+  });
   const server = new Server();
   server.on("connection", (socket: unknown) => serve(socket as BatonSocket));
   backend.attach(server);

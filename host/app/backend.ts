@@ -41,6 +41,8 @@ export interface Backend extends EventEmitter<BackendEvents> {
   detach(server: net.Server): void;
   /** Migrated connections that are open. */
   readonly connections: number;
+  /** Reads the key file again, as a daemon does at SIGHUP; one that cannot be used changes nothing, and is logged. */
+  reloadKeys(): void;
   /** Takes no more, lets responses under way finish, ends idle connections, leaves the cluster. */
   close(options?: CloseOptions): Promise<CloseReport>;
 }
@@ -49,6 +51,7 @@ export interface Backend extends EventEmitter<BackendEvents> {
 export interface BackendNode {
   /** Tell the cluster that this node takes nothing more; connections go on. */
   drain(): void;
+  reloadKeys(): void;
   /** Leave; everything that is still open has been reset. */
   stop(): Promise<void>;
 }
@@ -92,6 +95,10 @@ export class ApplicationBackend extends EventEmitter<BackendEvents> implements B
 
   get connections(): number {
     return this.applications.connections;
+  }
+
+  reloadKeys(): void {
+    this.#node.reloadKeys();
   }
 
   close(options: CloseOptions = {}): Promise<CloseReport> {

@@ -170,6 +170,7 @@ export class Stage {
   #serve(name: string, { key, certificate }: KeyAndCertificate): Acceptor {
     const application = new ApplicationBackend({
       drain: () => undefined,
+      reloadKeys: () => undefined,
       stop: () => Promise.resolve(),
     });
     application.attach(createHttpServer(answer(name)), { ports: [HTTP] });

@@ -155,11 +155,19 @@ function makeBackend() {
   const calls: string[] = [];
   const backend = new ApplicationBackend({
     drain: () => void calls.push("drain"),
+    reloadKeys: () => void calls.push("reloadKeys"),
     stop: () => Promise.resolve(void calls.push("stop")),
   });
   backend.on("close", () => calls.push("close"));
   return { backend, calls };
 }
+
+backends("keys are read again when the application says so, and only then", () => {
+  const { backend, calls } = makeBackend();
+  assert.equal(calls, []);
+  backend.reloadKeys();
+  assert.equal(calls, ["reloadKeys"]);
+});
 
 backends(
   "a connection goes to the server of its port, else to any, else to listeners",

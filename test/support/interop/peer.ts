@@ -78,7 +78,11 @@ async function attachAll(args: readonly string[]): Promise<void> {
     },
   });
   const { name, tunnel, forwarder, limit, mtu, "key-file": keyFile } = values;
-  const backend = new ApplicationBackend({ drain: () => undefined, stop: () => Promise.resolve() });
+  const backend = new ApplicationBackend({
+    drain: () => undefined,
+    reloadKeys: () => undefined,
+    stop: () => Promise.resolve(),
+  });
   backend.attach(http, { ports: [80] });
   backend.attach(https, { ports: [443] });
   backend.attach(raw, { ports: [RAW_PORT] });
