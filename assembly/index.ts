@@ -253,6 +253,18 @@ export function serviceAdd(family: u32, addrPtr: usize, port: u32, mss: u32, fla
   return service;
 }
 
+/**
+ * What `mss` of serviceAdd says, for handshakes from now on: the path to a node behind the service has become
+ * narrower or wider. NOT_FOUND when it is not open.
+ */
+export function serviceMss(service: u32, mss: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  if (service >= SERVICES_MAX || mss > 0xffff) return Err.ARGUMENT;
+  const result = services.serviceMss(service, mss);
+  if (result == Err.OK) listeners.listenerMss(service, mss);
+  return result;
+}
+
 /** No new connection is accepted there; existing ones stay. NOT_FOUND when it is not open. */
 export function serviceRemove(service: u32): i32 {
   if (!clockReady()) return Err.STATE;

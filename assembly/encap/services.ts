@@ -103,6 +103,14 @@ export function serviceAdd(family: u32, addressPtr: usize, port: u32, mss: u32, 
   return <i32>index;
 }
 
+/** Err.NOT_FOUND when it takes no new connection. */
+export function serviceMss(index: u32, mss: u32): i32 {
+  const service = changetype<Service>(servicePtr(index));
+  if (service.state != ServiceState.OPEN) return Err.NOT_FOUND;
+  service.mss = mss;
+  return Err.OK;
+}
+
 /** Takes no new connection from now on; Err.NOT_FOUND. */
 export function serviceRemove(index: u32): i32 {
   const service = changetype<Service>(servicePtr(index));

@@ -65,6 +65,11 @@ export function listenerOpen(
   store<u32>(bucket, index + 1);
 }
 
+/** What handshakes from now on announce at most; nothing happens where nobody listens. */
+export function listenerMss(index: u32, mss: u32): void {
+  listenerAt(index).mss = <u16>mss;
+}
+
 /** Accept no more; connections stay. Nothing happens where nobody listens. */
 export function listenerClose(index: u32): void {
   const listener = listenerAt(index);

@@ -12,6 +12,7 @@ const FUNCTIONS = [
   "tunnelSet",
   "peerSet",
   "serviceAdd",
+  "serviceMss",
   "modeSet",
   "handlePackets",
   "pollTransmit",

@@ -22,6 +22,7 @@ import {
   NO_BYTES,
   NO_SPAN,
   RECORD_STATES,
+  SCAN_STEPS,
   type FlowRecord,
   type MapAction,
   type Mode,
@@ -95,10 +96,13 @@ export class Core {
   addService(address: Uint8Array, port: number, mss: number, listen: boolean, ecn = false): number {
     const flag = (name: string): number => enumValue(this.#module, "ServiceFlag", name);
     const flags = (listen ? flag("LISTEN") : 0) | (ecn ? flag("ECN") : 0);
-    return this.#check(
-      "serviceAdd",
-      this.#abi.serviceAdd(familyOf(address), this.#place(address), port, mss, flags),
-    );
+    const at = this.#place(address);
+    return this.#check("serviceAdd", this.#abi.serviceAdd(familyOf(address), at, port, mss, flags));
+  }
+
+  /** What `mss` of addService says, for connections from now on. */
+  setServiceMss(service: number, mss: number): void {
+    this.#check("serviceMss", this.#abi.serviceMss(service, mss));
   }
 
   setMode(mode: Mode): void {
@@ -394,6 +398,3 @@ export class Core {
     throw new BatonError("ERR_BATON_CORE", `core: ${name}: ${this.errorName(result)}`);
   }
 }
-
-/** Table slots looked at in one call of mapScan. */
-const SCAN_STEPS = 4096;

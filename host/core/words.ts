@@ -41,3 +41,6 @@ export const NO_ADDRESS = new Uint8Array(16);
 export function familyOf(address: Uint8Array): 4 | 6 {
   return address.length === 4 ? 4 : 6;
 }
+
+/** Table slots looked at in one call of mapScan. */
+export const SCAN_STEPS = 4096;

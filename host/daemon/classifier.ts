@@ -6,8 +6,9 @@ import { jsonLine } from "../observe/json.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import type { Log } from "../node/environment.ts";
+import { addServices } from "./services.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { addressBytes, openNode, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
+import { openNode, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 
@@ -73,9 +74,8 @@ async function open(
     persist: false,
     log,
     role: (parts) => {
-      for (const { address, port } of config.services) {
-        parts.core.addService(addressBytes(address), port, 0, true);
-      }
+      const how = { listens: true, ecn: false };
+      const narrowed = addServices(parts.core, config.services, how);
       const named = (name: string) => ({ name, id: nodeId(parts.cipher, name) });
       classifier = new ClassifierNode({
         ...parts,
@@ -87,6 +87,7 @@ async function open(
         headLimitUs: headMs === undefined ? undefined : headMs * 1000,
         routingOf: routingOf(config.services),
         mtu: config.mtu ?? SIZES.mtu,
+        narrowed,
         events: {
           handedOff: (handoff) => {
             if (reporter.wants(false)) reporter.report(handoffReport(handoff));

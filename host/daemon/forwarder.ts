@@ -7,16 +7,10 @@ import { Forwarder } from "../node/forwarder.ts";
 import { jsonLine } from "../observe/json.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
+import { addServices } from "./services.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
 import { startControl } from "./control.ts";
-import {
-  addressBytes,
-  openNode,
-  patienceOf,
-  routingOf,
-  type CoreSizes,
-  type RunningNode,
-} from "./parts.ts";
+import { openNode, patienceOf, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 import { createReporter } from "./reporter.ts";
 
@@ -53,10 +47,9 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
     persist: true,
     log,
     role: (parts) => {
-      for (const { address, port } of config.services) {
-        const listens = config.classifiers.length === 0;
-        parts.core.addService(addressBytes(address), port, 0, listens, config.ecn);
-      }
+      const listens = config.classifiers.length === 0;
+      const { ecn } = config;
+      const narrowed = addServices(parts.core, config.services, { listens, ecn });
       forwarder = new Forwarder({
         ...parts,
         inject: () => parts.engine.inject(),
@@ -69,6 +62,7 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
         routingOf: routingOf(config.services),
         patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
+        narrowed,
         events: {
           handedOff: (handoff) => {
             if (reporter.wants(false)) reporter.report(handoffReport(handoff));

@@ -19,6 +19,7 @@ import { PeerIndexes } from "./indexes.ts";
 import type { CensusItem, HeartbeatMessage, Message, RelayMessage } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
 import { clientTuple } from "./packet.ts";
+import { Paths } from "./paths.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
@@ -46,6 +47,8 @@ export interface ClassifierNodeOptions {
   readonly headLimitUs?: number | undefined;
   readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   readonly mtu: number;
+  /** The narrowest link behind the services is another one, as the forwarder says. */
+  readonly narrowed?: (mtu: number) => void;
   readonly timers?: Timers;
   readonly events?: ClassifierNodeEvents;
 }
@@ -79,6 +82,7 @@ export class ClassifierNode implements Role {
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
   readonly #pulse: Pulse;
+  readonly #paths: Paths;
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
   readonly #census = new Map<NodeId, CensusItem>();
@@ -100,6 +104,7 @@ export class ClassifierNode implements Role {
     this.#peers = new PeerIndexes(forwarders);
     this.#postbox = new Postbox(id, transport, wake);
     this.#pulse = new Pulse(options.mtu);
+    this.#paths = new Paths(options.mtu, (mtu) => options.narrowed?.(mtu));
     this.#handbacks = new Handbacks(core, this.#peers);
     core.setMode("host-unknown");
     this.migrator = this.#newMigrator();
@@ -151,8 +156,10 @@ export class ClassifierNode implements Role {
     const message = this.#postbox.open(bytes);
     if (!message) return;
     if (message.type === "relay") this.#take(peer, message);
-    else if (message.type === "heartbeat") this.migrator.heard(peer);
-    else if (message.type === "icmp") this.#icmp.push(message.packet);
+    else if (message.type === "heartbeat") {
+      this.migrator.heard(peer);
+      this.#paths.heard(peer, message.mtu);
+    } else if (message.type === "icmp") this.#icmp.push(message.packet);
     else if (message.type === "census") {
       for (const item of message.items) this.#census.set(item.node, item);
     } else this.migrator.handle(peer, epoch, message);

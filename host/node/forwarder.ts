@@ -26,6 +26,7 @@ import { Migrator } from "./migrator.ts";
 import { CLASSIFIERS, NO_FLOW } from "./messages.ts";
 import { quotedTuple, wirePackets } from "./packet.ts";
 import { causeOf } from "./causes.ts";
+import { Paths } from "./paths.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
@@ -60,6 +61,8 @@ export interface ForwarderOptions {
   /** How connections to a service address are routed; each by its first request without it. */
   readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   readonly mtu: number;
+  /** The narrowest link behind the services is another one: clients must hear what it takes. */
+  readonly narrowed?: (mtu: number) => void;
   /** Towards clients while their requests are read; a blob carries it on. */
   readonly patience?: Patience | undefined;
   readonly timers?: Timers;
@@ -83,6 +86,7 @@ export class Forwarder implements Role {
   readonly #table: CoreTable;
   readonly #postbox: Postbox;
   readonly #pulse: Pulse;
+  readonly #paths: Paths;
   readonly #handbacks: Handbacks;
   readonly #pools: Pools;
   readonly #timers: Timers;
@@ -101,6 +105,10 @@ export class Forwarder implements Role {
     this.#table = new CoreTable(core, clock, this.#peers, id, mode);
     this.#postbox = new Postbox(id, transport, wake);
     this.#pulse = new Pulse(options.mtu);
+    this.#paths = new Paths(options.mtu, (mtu) => {
+      this.#pulse.mtu = mtu; // Classifiers hear it.
+      options.narrowed?.(mtu);
+    });
     this.#handbacks = new Handbacks(core, this.#peers);
     this.#again = new Reinjector(core, options.inject);
     const health = (backend: NodeId): Health | undefined => this.#health(backend);
@@ -153,6 +161,8 @@ export class Forwarder implements Role {
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
     const message = this.#postbox.open(bytes);
     if (!message) return;
+    const isBackend = (): boolean => this.#options.backends.some(({ id }) => id === peer);
+    if (message.type === "heartbeat" && isBackend()) this.#paths.heard(peer, message.mtu);
     const isLive = this.judge.peers.isLive({ node: peer, epoch, flow: NO_FLOW });
     if (message.type === "blob") this.courier.handle(peer, message, bytes);
     else if (message.type === "progress") this.drains.handle(peer, epoch, message);

@@ -10,7 +10,8 @@ export type Condition = Pick<HeartbeatMessage, "draining" | "serving" | "load" |
 export class Pulse {
   #sequence = 0;
 
-  constructor(private readonly mtu: number) {}
+  /** `mtu`: of the narrowest link on this side. */
+  constructor(public mtu: number) {}
 
   beat(condition: Condition): HeartbeatMessage {
     this.#sequence = (this.#sequence + 1) % 0x1_0000_0000;

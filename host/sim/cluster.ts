@@ -51,6 +51,8 @@ export interface ClusterOptions {
   readonly patience?: Patience;
   /** Services agree to ECN. */
   readonly ecn?: boolean;
+  /** Links of backends that are narrower than the others'. */
+  readonly mtus?: Readonly<Record<string, number>>;
   /** How far from real time a node's clock may run, in millionths. */
   readonly clockPpmMax?: number;
 }
@@ -144,9 +146,10 @@ export class Cluster {
   #newForwarder(): SimNode<Forwarder> {
     const { router, forwarderEvents, headLimitUs, cipher, classifiers = [] } = this.#options;
     return this.#node(FORWARDER, (parts) => {
-      this.#addServices(parts.core, classifiers.length === 0);
+      const narrowed = this.#addServices(parts.core, classifiers.length === 0);
       return new Forwarder({
         ...parts,
+        narrowed,
         inject: () => parts.engine.inject(),
         router,
         backends: this.#options.backends.map((name) => ({ name, id: nodeId(cipher, name) })),
@@ -170,7 +173,7 @@ export class Cluster {
         acceptor: acceptor(name),
         forwarders: [nodeId(cipher, FORWARDER)],
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
-        mtu: SMALL_PARAMETERS.mtu,
+        mtu: this.#mtuOf(name),
         patience: this.#options.patience,
         events: { restart: () => undefined, ...backendEvents?.(name) },
       });
@@ -180,9 +183,10 @@ export class Cluster {
   #newClassifier(name: string): SimNode<ClassifierNode> {
     const { router, forwarderEvents, classifierEvents, headLimitUs, cipher } = this.#options;
     return this.#node(name, (parts) => {
-      this.#addServices(parts.core, true);
+      const narrowed = this.#addServices(parts.core, true);
       return new ClassifierNode({
         ...parts,
+        narrowed,
         inject: () => parts.engine.inject(),
         router,
         forwarders: [nodeId(cipher, FORWARDER)],
@@ -198,10 +202,20 @@ export class Cluster {
     });
   }
 
-  #addServices(core: Core, listen: boolean): void {
-    for (const { address, port } of this.#options.services) {
-      core.addService(bytesOf(address), port, 0, listen, this.#options.ecn);
-    }
+  /** Returns how to announce what links of so many bytes take. */
+  #addServices(core: Core, listen: boolean): (mtu: number) => void {
+    const added = this.#options.services.map(({ address, port }) => {
+      const headers = bytesOf(address).length === 4 ? 40 : 60;
+      const index = core.addService(bytesOf(address), port, 0, listen, this.#options.ecn);
+      return { index, headers };
+    });
+    return (mtu) => {
+      for (const { index, headers } of added) core.setServiceMss(index, mtu - headers);
+    };
+  }
+
+  #mtuOf(name: string): number {
+    return this.#options.mtus?.[name] ?? SMALL_PARAMETERS.mtu;
   }
 
   #node<R extends SimRole>(name: string, make: (parts: SimParts) => R): SimNode<R> {

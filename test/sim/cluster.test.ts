@@ -4,7 +4,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createNodeCipher } from "../../host/link/cipher.ts";
 import { createRouter, parseRouting } from "../../host/routing/router.ts";
-import { Cluster, FORWARDER } from "../../host/sim/cluster.ts";
+import { Cluster, FORWARDER, type ClusterOptions } from "../../host/sim/cluster.ts";
+import { buildTcp, parseTcp, SYN } from "../../host/sim/packet.ts";
 import { SeededRandom } from "../../host/sim/random.ts";
 import { SimServer } from "../../host/sim/workload.ts";
 
@@ -12,7 +13,13 @@ const nodes = suite("nodes of a cluster");
 
 const wasm = readFileSync(new URL("../../core.wasm", import.meta.url));
 
-function open(clockPpmMax = 0) {
+const SERVICES = [
+  { address: "10.0.0.100", port: 80 },
+  { address: "fd00::100", port: 80 },
+];
+const CLIENTS = ["198.51.100.1", "2001:db8::1"];
+
+function open(clockPpmMax = 0, more: Partial<ClusterOptions> = {}) {
   const restarts: string[] = [];
   const backends = ["b1", "b2"];
   const cluster: Cluster = new Cluster({
@@ -20,7 +27,7 @@ function open(clockPpmMax = 0) {
     cipher: createNodeCipher(),
     log: { write: () => undefined },
     random: new SeededRandom(1),
-    services: [{ address: "10.0.0.100", port: 80 }],
+    services: SERVICES,
     router: createRouter(parseRouting({ backends, pools: [], routes: ["host=b1 -> b1"] })),
     backends,
     acceptor: (name) => new SimServer(name),
@@ -31,6 +38,7 @@ function open(clockPpmMax = 0) {
       },
     }),
     clockPpmMax,
+    ...more,
   });
   const pass = (us: number): void => {
     const { scheduler } = cluster;
@@ -48,6 +56,36 @@ nodes("meet over clocks that run at different rates", () => {
     assert.ok(peer && cluster.forwarder.role.judge.peers.isUsable(peer), `${name} is usable`);
   }
   assert.is(cluster.node(FORWARDER).isUp, true);
+});
+
+nodes("tell the MTU of their links, and clients hear the MSS that the narrowest one takes", () => {
+  for (const classifiers of [[], ["c1", "c2"]]) {
+    const { cluster, pass } = open(0, { classifiers, mtus: { b2: 1400 } });
+    const heard: number[] = [];
+    for (const address of CLIENTS) {
+      cluster.client(`client ${address}`, address, (bytes) => {
+        const mss = parseTcp(bytes).options.find(({ kind }) => kind === 2);
+        heard.push(((mss?.bytes[0] ?? 0) << 8) | (mss?.bytes[1] ?? 0));
+      });
+    }
+    let sourcePort = 5000;
+    const dial = (): number[] => {
+      heard.length = 0;
+      sourcePort += 1;
+      for (const [index, source] of CLIENTS.entries()) {
+        const { address: destination, port: destinationPort } = SERVICES[index]!;
+        const packet = buildTcp({ source, destination, sourcePort, destinationPort, flags: SYN });
+        cluster.network.sendTo(`client ${source}`, destination, packet);
+      }
+      pass(100_000);
+      return heard.slice();
+    };
+    pass(10_000_000); // A forwarder that starts takes nobody before every node has reported.
+    assert.equal(dial(), [1400 - 40, 1400 - 60], `${classifiers.length} classifiers`);
+    cluster.node("b2").crash();
+    pass(20_000_000);
+    assert.equal(dial(), [1400 - 40, 1400 - 60], "it may be back at any moment");
+  }
 });
 
 nodes.run();

@@ -109,6 +109,30 @@ for (const build of BUILDS) {
       assert.is(peer.end.handles("ACCEPTED").length, 1);
     });
 
+    open(title("announces another MSS from the moment its service is given one"), () => {
+      const peer = new Peer(build, { family });
+      const { core } = peer.end;
+      const announced = (sourcePort: number): number => {
+        const [synAck] = peer.send({ flags: SYN, ack: 0, sourcePort });
+        const found = synAck!.options.find(({ kind }) => kind === 2);
+        return ((found?.bytes[0] ?? 0) << 8) | (found?.bytes[1] ?? 0);
+      };
+      const byLink = 1500 - (family === 4 ? 40 : 60);
+      assert.is(announced(5001), byLink);
+      assert.is(core.f.serviceMss!(0, 1200), 0);
+      assert.is(announced(5002), 1200);
+      assert.is(core.f.serviceMss!(0, 9000), 0);
+      assert.is(announced(5003), byLink, "never more than the link takes");
+      assert.is(core.f.serviceMss!(0, 1200), 0);
+      assert.is(core.f.serviceMss!(0, 0), 0);
+      assert.is(announced(5004), byLink);
+      assert.is(core.f.serviceMss!(0, 65_536), core.constant("Err.ARGUMENT"));
+      assert.is(core.f.serviceMss!(9999, 1200), core.constant("Err.ARGUMENT"));
+      assert.is(core.f.serviceMss!(1, 1200), core.constant("Err.NOT_FOUND"));
+      assert.is(core.f.serviceRemove!(0), 0);
+      assert.is(core.f.serviceMss!(0, 1200), core.constant("Err.NOT_FOUND"));
+    });
+
     open(
       title("chooses initial numbers that tick every 64 ns and differ by secret and 4-tuple"),
       () => {
