@@ -101,7 +101,7 @@ export class Backend implements Role {
     const { core, clock, transport, forwarders, id, wake } = options;
     this.#timers = options.timers ?? TIMERS;
     this.#peers = new PeerIndexes(forwarders);
-    this.#postbox = new Postbox(id, transport, wake);
+    this.#postbox = new Postbox(id, transport, wake, options.log);
     this.#pulse = new Pulse(options.mtu);
     this.#handbacks = new Handbacks(core, this.#peers);
     const early = (live: LiveConnection): void => {
@@ -207,7 +207,7 @@ export class Backend implements Role {
   }
 
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
-    const message = this.#postbox.open(bytes);
+    const message = this.#postbox.open(bytes, peer);
     if (!message) return;
     if (message.type === "heartbeat") this.migrator.heard(peer);
     else if (message.type === "icmp") this.#icmp.push(message.packet);

@@ -102,7 +102,7 @@ export class ClassifierNode implements Role {
     const { core, clock, router, transport, forwarders, id, wake, events } = options;
     this.#timers = options.timers ?? TIMERS;
     this.#peers = new PeerIndexes(forwarders);
-    this.#postbox = new Postbox(id, transport, wake);
+    this.#postbox = new Postbox(id, transport, wake, options.log);
     this.#pulse = new Pulse(options.mtu);
     this.#paths = new Paths(options.mtu, (mtu) => options.narrowed?.(mtu));
     this.#handbacks = new Handbacks(core, this.#peers);
@@ -153,7 +153,7 @@ export class ClassifierNode implements Role {
   }
 
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
-    const message = this.#postbox.open(bytes);
+    const message = this.#postbox.open(bytes, peer);
     if (!message) return;
     if (message.type === "relay") this.#take(peer, message);
     else if (message.type === "heartbeat") {

@@ -103,7 +103,7 @@ export class Forwarder implements Role {
     this.#peers = new PeerIndexes([...backends.map((backend) => backend.id), ...classifiers, id]);
     const mode = classifiers.length > 0 ? "host-unknown" : "rst-unknown";
     this.#table = new CoreTable(core, clock, this.#peers, id, mode);
-    this.#postbox = new Postbox(id, transport, wake);
+    this.#postbox = new Postbox(id, transport, wake, options.log);
     this.#pulse = new Pulse(options.mtu);
     this.#paths = new Paths(options.mtu, (mtu) => {
       this.#pulse.mtu = mtu; // Classifiers hear it.
@@ -159,7 +159,7 @@ export class Forwarder implements Role {
   }
 
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void {
-    const message = this.#postbox.open(bytes);
+    const message = this.#postbox.open(bytes, peer);
     if (!message) return;
     const isBackend = (): boolean => this.#options.backends.some(({ id }) => id === peer);
     if (message.type === "heartbeat" && isBackend()) this.#paths.heard(peer, message.mtu);

@@ -3,7 +3,8 @@
  * addressing and the codec; must not know what a message does.
  */
 import type { Epoch, NodeId, Outcome, SendOptions, Transport } from "../transport/transport.ts";
-import { decodeMessage, encodeMessage } from "./codec.ts";
+import { decodeMessage, encodeMessage, MESSAGE_FORMAT } from "./codec.ts";
+import type { Log } from "./environment.ts";
 import type { Message } from "./messages.ts";
 
 /** Messages that may be lost: TCP above them retransmits, or the next one says the same. */
@@ -34,16 +35,21 @@ interface Letter {
 }
 
 export class Postbox {
-  readonly counters = { sent: 0, received: 0, local: 0, malformed: 0 };
+  /** `foreign`: of a node whose version has another format of messages. */
+  readonly counters = { sent: 0, received: 0, local: 0, malformed: 0, foreign: 0 };
   readonly #self: NodeId;
   readonly #transport: Transport;
   readonly #wake: () => void;
+  readonly #log: Log;
+  /** The format that each node last spoke, when it is not ours. */
+  readonly #foreign = new Map<NodeId, number>();
   #letters: Letter[] = [];
 
-  constructor(self: NodeId, transport: Transport, wake: () => void) {
+  constructor(self: NodeId, transport: Transport, wake: () => void, log: Log) {
     this.#self = self;
     this.#transport = transport;
     this.#wake = wake;
+    this.#log = log;
   }
 
   /** Whether a local message waits for `deliver`. */
@@ -83,12 +89,25 @@ export class Postbox {
     }
   }
 
-  /** A message from outside; undefined and counted when it is none. */
-  open(bytes: Uint8Array): Message | undefined {
+  /** A message of another node; undefined and counted when it is none, or not for this version. */
+  open(bytes: Uint8Array, from: NodeId): Message | undefined {
     this.counters.received++;
     const message = decodeMessage(bytes);
-    if (message.type !== "malformed") return message;
-    this.counters.malformed++;
+    if (message.type !== "malformed") {
+      this.#foreign.delete(from);
+      return message;
+    }
+    if (message.reason === "format") this.#refuse(from, bytes[1] ?? 0);
+    else this.counters.malformed++;
     return undefined;
+  }
+
+  /** Said once for each node and format: its heartbeats come four times a second. */
+  #refuse(from: NodeId, format: number): void {
+    this.counters.foreign++;
+    if (this.#foreign.get(from) === format) return;
+    this.#foreign.set(from, format);
+    const text = `ERR_BATON_VERSION: messages: expected format ${MESSAGE_FORMAT}, got ${format}`;
+    this.#log.write("error", `${text}: no connection moves to or from this node`, { node: from });
   }
 }

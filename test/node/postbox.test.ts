@@ -18,8 +18,10 @@ function opened() {
     sendUnreliable: (to: string, bytes: Uint8Array) => sent.push({ to, reliable: false, bytes }),
   } as unknown as Transport;
   let wakes = 0;
-  const box = new Postbox(SELF, transport, () => wakes++);
-  return { box, sent, wakes: () => wakes };
+  const logged: string[] = [];
+  const log = { write: (level: string, text: string) => void logged.push(`${level} ${text}`) };
+  const box = new Postbox(SELF, transport, () => wakes++, log);
+  return { box, sent, logged, wakes: () => wakes };
 }
 
 const abandon = (flow: number): Message => ({ type: "abandon", flow });
@@ -78,10 +80,32 @@ postbox("sends reliably what must arrive, and the rest as it comes", () => {
 
 postbox("counts bytes that are no message", () => {
   const { box } = opened();
-  assert.is(box.open(Uint8Array.of(1, 2, 3)), undefined);
-  assert.equal(box.open(encodeMessage(abandon(0x00010001))), abandon(0x00010001));
+  assert.is(box.open(Uint8Array.of(1, 2, 3), PEER), undefined);
+  assert.equal(box.open(encodeMessage(abandon(0x00010001)), PEER), abandon(0x00010001));
   assert.is(box.counters.malformed, 1);
   assert.is(box.counters.received, 2);
+});
+
+postbox("a node of another version is refused by name, once for each format", () => {
+  const { box, logged } = opened();
+  const other = (format: number): Uint8Array => {
+    const bytes = encodeMessage(abandon(0x00010001));
+    bytes[1] = format;
+    return bytes;
+  };
+  for (let count = 0; count < 3; count++) assert.is(box.open(other(9), PEER), undefined);
+  assert.is(box.counters.foreign, 3);
+  assert.is(box.counters.malformed, 0);
+  assert.is(logged.length, 1);
+  assert.match(
+    logged[0]!,
+    /^error ERR_BATON_VERSION: messages: expected format 1, got 9: no connec/,
+  );
+  box.open(other(8), PEER);
+  assert.is(logged.length, 2, "it was exchanged for yet another one");
+  assert.ok(box.open(other(1), PEER));
+  box.open(other(9), PEER);
+  assert.is(logged.length, 3, "and back again");
 });
 
 postbox.run();
