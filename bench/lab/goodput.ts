@@ -3,8 +3,9 @@
  * one run, interleaved; docs/performance.md says what is measured. Exit status 77 where no lab can be had.
  */
 import { cpus, release } from "node:os";
+import { setTimeout as wait } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { LabUnavailable } from "../../host/lab/lab.ts";
+import { LabUnavailable, type LabNode } from "../../host/lab/lab.ts";
 import type { Middlebox } from "../../host/lab/middlebox.ts";
 import { printTable, summarise, type Summary } from "./summary.ts";
 import { NODES, Rig, type Measured, type Stack } from "./rig.ts";
@@ -18,7 +19,9 @@ const HELP = `goodput [options]
   --batches N      of three seeds each with loss (default 2)
   --loss PERCENT   (default 1)      --delay MS  each way (default 20)
   --seconds N      of each lossy run (default 12)
-  --rate MBIT      of the shared link (default 100)
+  --rate MBIT      of each shared link (default 100)
+  --pairs N        of flows that share a link, at once, on links of their own (default 4, at most 8)
+  --rival core     beside the kernel's flow; kernel: another of its own (default: one after the other)
   --json
 `;
 
@@ -34,6 +37,8 @@ const { values } = parseArgs({
     delay: { type: "string", default: "20" },
     seconds: { type: "string", default: "12" },
     rate: { type: "string", default: "100" },
+    pairs: { type: "string", default: "4" },
+    rival: { type: "string", default: "core,kernel" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -44,7 +49,10 @@ const DIRECTIONS = values.directions.split(",") as Direction[];
 const CLEAN_WARM_MS = 250;
 const LOSS_WARM_MS = 2_000;
 const FAIR_WARM_MS = 5_000;
+const FAIR_LATER_MS = 1_000;
+const FAIR_DELAY_MS = 5;
 const FAIR_RUN_MS = 30_000;
+const FAIR_PAIRS_MAX = 8;
 const FAIR_SAMPLE_MS = 1_000;
 /** So much of the link's rate waits in front of it at most. */
 const QUEUE_SECONDS = 0.05;
@@ -56,7 +64,9 @@ async function main(): Promise<void> {
   const only = values.only.split(",");
   let rig: Rig;
   try {
-    rig = await Rig.open(only.includes("loss") ? SEEDS * PAIR.length : 0);
+    const forLoss = only.includes("loss") ? SEEDS * PAIR.length : 0;
+    const forPairs = only.includes("fair") ? Math.min(Number(values.pairs), FAIR_PAIRS_MAX) : 0;
+    rig = await Rig.open(Math.max(forLoss, forPairs));
   } catch (error) {
     if (!(error instanceof LabUnavailable)) throw error;
     process.stderr.write(`goodput: ${error.message}\n`);
@@ -69,7 +79,12 @@ async function main(): Promise<void> {
     if (only.includes("clean")) summaries.push(...summarise("clean", await clean(rig, stacks)));
     if (only.includes("cubic")) summaries.push(...summarise("cubic", await clean(rig, PAIR, true)));
     if (only.includes("loss")) summaries.push(...summarise("loss", await lossy(rig)));
-    if (only.includes("fair")) summaries.push(...summarise("fair", await fair(rig)));
+    if (only.includes("fair")) {
+      const rivals = values.rival.split(",");
+      if (rivals.includes("core")) summaries.push(...summarise("fair", await fair(rig, "core")));
+      if (rivals.includes("kernel"))
+        summaries.push(...summarise("even", await fair(rig, "kernel")));
+    }
   } finally {
     await rig.close();
   }
@@ -101,7 +116,7 @@ async function lossy(rig: Rig): Promise<Measured[]> {
       const runs = Array.from({ length: SEEDS }, (_, index) => batch * SEEDS + index + 1);
       const pairs = runs.flatMap((seed) => PAIR.map((stack) => ({ seed, stack })));
       const measured = pairs.map(({ seed, stack }, index) =>
-        lossyFlow(rig, `c${index + 1}`, seed, stack, direction),
+        lossyFlow(rig, `k${index + 1}`, seed, stack, direction),
       );
       all.push(...(await Promise.all(measured)));
     }
@@ -126,26 +141,53 @@ async function lossyFlow(
   }
 }
 
-/** One flow of each stack at once over one shaped link towards the client, or from it. */
-async function fair(rig: Rig): Promise<Measured[]> {
+/**
+ * A flow of the kernel's and a rival at once over one shaped link towards the client, or from it; several such
+ * pairs at a time, each with a client and a link of its own. What two flows of the kernel's own make of such
+ * a link says how much of a difference is CUBIC's.
+ */
+async function fair(rig: Rig, rival: Stack): Promise<Measured[]> {
   const all: Measured[] = [];
+  const count = Math.min(Number(values.pairs), FAIR_PAIRS_MAX);
   for (const direction of DIRECTIONS) {
-    const [node, device] =
-      direction === "down" ? [rig.lab.nodes.router, "client"] : [rig.lab.nodes.client, "eth0"];
-    const limit = Math.round((Number(values.rate) * 1e6 * QUEUE_SECONDS) / 8);
-    const shape = ["tbf", "rate", `${values.rate}mbit`, "burst", "32kb", "limit", `${limit}`];
-    await tc(["qdisc", "add", "dev", device, "root", ...shape], node);
-    const times = { warmMs: FAIR_WARM_MS, runMs: FAIR_RUN_MS, sampleMs: FAIR_SAMPLE_MS };
-    const flows = PAIR.map((stack) =>
-      rig.flow("client", { stack, direction, cubic: true, ...times }),
+    const rounds = Array.from({ length: count }, (_, round) =>
+      fairPair(rig, rival, direction, round),
     );
-    all.push(...(await Promise.all(flows)));
-    await tc(["qdisc", "del", "dev", device, "root"], node);
+    all.push(...(await Promise.all(rounds)).flat());
   }
   return all;
 }
 
-async function tc(words: readonly string[], node: Rig["lab"]["nodes"]["client"]): Promise<void> {
+async function fairPair(
+  rig: Rig,
+  rival: Stack,
+  direction: Direction,
+  round: number,
+): Promise<Measured[]> {
+  const client = `k${round + 1}`;
+  const { lab } = rig;
+  const box = await lab.middlebox(client, { delayMs: FAIR_DELAY_MS });
+  // Not at a sender's own device: there the kernel holds its flows back, by segments, before any is lost.
+  const device = `mb${direction}${lab.node(client).address.index}`;
+  const limit = Math.round((Number(values.rate) * 1e6 * QUEUE_SECONDS) / 8);
+  const shape = ["tbf", "rate", `${values.rate}mbit`, "burst", "32kb", "limit", `${limit}`];
+  await tc(lab.nodes.router, ["qdisc", "add", "dev", device, "root", ...shape]);
+  const flow = (stack: Stack, warmMs: number): Promise<Measured> => {
+    const times = { warmMs, runMs: FAIR_RUN_MS, sampleMs: FAIR_SAMPLE_MS };
+    return rig.flow(client, { stack, direction, cubic: true, ...times });
+  };
+  // CUBIC takes long to give up what it has: each stack is the one that comes later in every second round.
+  const isFirst = rival === "kernel" || round % 2 === 0;
+  const [one, two] = isFirst ? (["kernel", rival] as const) : ([rival, "kernel"] as const);
+  const earlier = flow(one, FAIR_WARM_MS + FAIR_LATER_MS);
+  await wait(FAIR_LATER_MS);
+  const flows = await Promise.all([earlier, flow(two, FAIR_WARM_MS)]);
+  await box.close();
+  const [first, second] = flows.map((each) => ({ ...each, round })) as [Measured, Measured];
+  return [first, rival === "kernel" ? { ...second, stack: "rival" } : second];
+}
+
+async function tc(node: LabNode, words: readonly string[]): Promise<void> {
   const { status, stderr } = await node.run("tc", words);
   if (status !== 0) throw new Error(`tc: ${stderr.trim()}`);
 }

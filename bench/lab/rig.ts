@@ -33,9 +33,11 @@ const TICKS_PER_SECOND = 100;
 export type Cpu = Readonly<Record<string, number>>;
 
 export interface Measured extends FlowResult {
-  readonly stack: Stack;
+  readonly stack: Stack | "rival";
   readonly direction: Direction;
   readonly cpu: Cpu;
+  /** Flows of one round shared a link. */
+  readonly round?: number;
 }
 
 export type FlowWish = Omit<FlowOptions, "address" | "port" | "host"> & { readonly stack: Stack };
@@ -51,9 +53,9 @@ export class Rig {
     this.#origins = origins;
   }
 
-  /** Ready to be measured. `clients`: how many besides "client"; c1, c2, ... */
+  /** Ready to be measured. `clients`: how many besides "client"; k1, k2, ... (c1 would be a classifier) */
   static async open(clients: number): Promise<Rig> {
-    const more = Array.from({ length: clients }, (_, index) => `c${index + 1}`);
+    const more = Array.from({ length: clients }, (_, index) => `k${index + 1}`);
     const lab = await openLab({ backends: Object.keys(NODES).length, more, needTun: true });
     try {
       await lab.offload(true);
