@@ -8,13 +8,13 @@
  */
 import { swap16 } from "./bytes";
 
-/** Folds a sum to 16 bits. 0 only if every word was 0; a correct checksummed range gives 0xffff. */
+/**
+ * Folds a sum to 16 bits. 0 only if every word was 0; a correct checksummed range gives 0xffff. Adding the halves in
+ * swapped places leaves their sum, its carry brought round, in the upper half.
+ */
 export function sumFold(sum: u64): u32 {
-  let folded = (sum & 0xffffffff) + (sum >> 32);
-  folded = (folded & 0xffff) + ((folded >> 16) & 0xffff) + (folded >> 32);
-  folded = (folded & 0xffff) + (folded >> 16);
-  folded = (folded & 0xffff) + (folded >> 16);
-  return <u32>folded;
+  const folded = <u32>((sum + rotl<u64>(sum, 32)) >> 32);
+  return (folded + rotl<u32>(folded, 16)) >> 16;
 }
 
 /**
