@@ -289,7 +289,7 @@ export function modeSet(mode: u32): i32 {
 export function handlePackets(count: u32, nowUs: f64): i32 {
   if (!clockReady()) return Err.STATE;
   if (count > BATCH_MAX || !clockTell(nowUs)) return Err.ARGUMENT;
-  return ingress.ingress(0, count, nowUs);
+  return ingress.ingress(0, count, nowUs, true);
 }
 
 /** Fills the tx batch with packets to write (Verdict TRANSMIT); returns how many. Call until it returns 0. */

@@ -4,24 +4,31 @@
  * decides and rewrites. Knows the order of docs/architecture.md "ingress"; must not know what the stack or
  * the host makes of a packet.
  */
-import { BATCH_MAX, Descriptor, MapAction, Mode, RecordState, Verdict } from "../layout";
+import { Descriptor, MapAction, Mode, RecordState, Verdict } from "../layout";
 import { Counter, count, countMany } from "../counters";
 import { Err } from "../errors";
 import { rxDescriptor, slotPacketMax } from "../batch";
-import { Protocol, ipCheck, ipCheckedHeaderLen, ipCheckedProtocol, ipTotalLen } from "../wire/ip";
 import {
-  TCP_CHECKSUM_OFF,
+  IP6_HEADER_LEN,
+  Protocol,
+  ipCheck,
+  ipCheckedHeaderLen,
+  ipCheckedProtocol,
+  ipTotalLen,
+  ipVersion,
+} from "../wire/ip";
+import { plainCheck6 } from "../wire/plain";
+import {
   TcpFlag,
-  tcpAck,
   tcpCheck,
   tcpDestinationPort,
   tcpFlags,
   tcpHeaderLen,
+  tcpNumbers,
   tcpPorts,
-  tcpSeq,
   tcpSourcePort,
 } from "../wire/tcp";
-import { OPTIONS, OptionBit, Options, optionsParse } from "../wire/options";
+import { optionsTimestampsPtr } from "../wire/options";
 import { flowInput } from "./flows";
 import { icmpInput } from "./icmp";
 import {
@@ -34,43 +41,21 @@ import {
   valueNote,
   valueNoteTimestamps,
   valuePeer,
+  valueSeen,
 } from "./mapping";
 import { isOwn4, isOwn6, peerFind } from "./peers";
+import { isMartian4, offloadFits, plainClassify, plainForward } from "./plain";
 import { recordHome } from "./records";
 import { encapsulate, isPartial } from "./rewrite";
 import { NO_SERVICE, serviceFind } from "./services";
 import { stackInput, stackRefuse } from "./stack";
-
-/** What pass 1 found out about a packet. */
-enum Kind {
-  /** The verdict is final. */
-  DONE = 0,
-  /** TCP to a service address: `key` is its index. */
-  SERVICE4 = 1,
-  SERVICE6 = 2,
-  /** TCP to this node's tunnel address from a peer: `key` is the peer. */
-  TUNNEL = 3,
-  /** An ICMP message. */
-  ICMP = 4,
-}
-
-/** One for each packet of the batch. */
-@unmanaged
-class Work {
-  kind: u32;
-  headerLen: u32;
-  /** First slot to look at. */
-  home: u32;
-  key: u32;
-}
-const WORK_SIZE: usize = 16;
-if (offsetof<Work>() != WORK_SIZE) ERROR("Work layout changed");
-const WORK: usize = memory.data(1024, 16);
-if (WORK_SIZE * <usize>BATCH_MAX != 1024) ERROR("Work does not fit the batch");
+import { Kind, Work, workAt } from "./work";
 
 let mode: u32 = Mode.RST_UNKNOWN;
 /** What pass 2 read: stored, so that no optimiser drops the loads. */
 let touched: u64 = 0;
+/** The clock of the batch at hand. */
+let seconds: u32 = 0;
 
 /** Behaviour towards packets of unknown connections. */
 export function modeSet(value: u32): void {
@@ -79,38 +64,49 @@ export function modeSet(value: u32): void {
 
 /**
  * Decides about packets `first` to `end` (not included) of the rx batch.
+ * @param short plain.ts is asked first; false for tests that compare
  * @returns how many have a verdict other than DROPPED and CONSUMED
  */
-export function ingress(first: u32, end: u32, nowUs: f64): i32 {
+export function ingress(first: u32, end: u32, nowUs: f64, short: bool): i32 {
+  seconds = <u32>(<u64>(nowUs / 1_000_000));
   let bytes: u64 = 0;
   for (let index = first; index < end; index++) {
-    const descriptorPtr = rxDescriptor(index);
-    const descriptor = changetype<Descriptor>(descriptorPtr);
-    bytes += <u64>descriptor.len;
-    classify(descriptorPtr, workAt(index));
+    bytes += <u64>changetype<Descriptor>(rxDescriptor(index)).len;
   }
   countMany(Counter.PACKETS_IN, <u64>(end - first));
   countMany(Counter.BYTES_IN, bytes);
-  // Two lines each: half of the entries lie behind their home slot, some of those on the next line.
+  if (!short || plainClassify(first, end) != 0) {
+    for (let index = first; index < end; index++) {
+      const workPtr = workAt(index);
+      if (short && changetype<Work>(workPtr).kind != Kind.OPEN) continue;
+      classify(rxDescriptor(index), workPtr);
+    }
+  }
+  touch(first, end);
+  let left: u32 = 0;
+  for (let index = first; index < end; index++) {
+    if (short) {
+      const stopped = plainForward(index, end, seconds);
+      left += stopped - index;
+      index = stopped;
+      if (index == end) break;
+    }
+    const descriptorPtr = rxDescriptor(index);
+    decide(descriptorPtr, workAt(index), nowUs);
+    const verdict = <u32>changetype<Descriptor>(descriptorPtr).verdict;
+    if (verdict != Verdict.DROPPED && verdict != Verdict.CONSUMED) left += 1;
+  }
+  return <i32>left;
+}
+
+/** Pass 2. Two lines each: some entries lie behind the line that probing begins with. */
+function touch(first: u32, end: u32): void {
   let sum: u64 = 0;
   for (let index = first; index < end; index++) {
     const work = changetype<Work>(workAt(index));
     sum += load<u64>(<usize>work.home) + load<u64>(<usize>work.home, 64);
   }
   touched = sum;
-  const seconds = <u32>(<u64>(nowUs / 1_000_000));
-  let left = 0;
-  for (let index = first; index < end; index++) {
-    const descriptorPtr = rxDescriptor(index);
-    decide(descriptorPtr, workAt(index), seconds, nowUs);
-    const verdict = <u32>changetype<Descriptor>(descriptorPtr).verdict;
-    if (verdict != Verdict.DROPPED && verdict != Verdict.CONSUMED) left += 1;
-  }
-  return left;
-}
-
-function workAt(index: u32): usize {
-  return WORK + <usize>index * WORK_SIZE;
 }
 
 /** Pass 1: checks once, finds out what the packet is, and computes where its table entry would be. */
@@ -118,62 +114,68 @@ function classify(descriptorPtr: usize, workPtr: usize): void {
   const descriptor = changetype<Descriptor>(descriptorPtr);
   const work = changetype<Work>(workPtr);
   const ptr = <usize>descriptor.ptr;
+  const len = descriptor.len;
   work.kind = Kind.DONE;
   work.home = <u32>ptr;
   descriptor.verdict = <u16>Verdict.DROPPED;
-  if (descriptor.len > slotPacketMax()) return count(Counter.IP_MALFORMED);
-  const checked = ipCheck(ptr, descriptor.len);
-  if (checked < 0) return countIpError(checked);
-  const headerLen = ipCheckedHeaderLen(checked);
-  const total = ipTotalLen(ptr);
+  if (len > slotPacketMax()) return count(Counter.IP_MALFORMED);
+  let headerLen = IP6_HEADER_LEN;
+  let total = plainCheck6(ptr, len);
+  if (total == 0) {
+    headerLen = check(ptr, len, work);
+    if (headerLen == 0) return;
+    total = ipTotalLen(ptr);
+  }
   descriptor.len = total; // what is beyond is link padding
   work.headerLen = headerLen;
-  const protocol = ipCheckedProtocol(checked);
-  const isV4 = load<u8>(ptr) >> 4 == 4;
-  if (isV4 ? isMartian4(ptr) : isMartian6(ptr)) return count(Counter.IP_MARTIAN);
-  if (protocol == <u32>(isV4 ? Protocol.ICMP : Protocol.ICMP6)) {
-    work.kind = Kind.ICMP;
-    return;
-  }
-  if (protocol != Protocol.TCP) return count(Counter.IP_PROTOCOL);
-  const tcp = ptr + headerLen;
-  if (tcpCheck(tcp, total - headerLen) < 0) return count(Counter.SEGMENT_MALFORMED);
+  if (isMartian(ptr)) return count(Counter.IP_MARTIAN);
   if (isPartial(descriptorPtr) && !offloadFits(descriptor, headerLen)) {
     return count(Counter.OFFLOAD_MALFORMED);
   }
-  if (isV4) classify4(ptr, tcp, work);
-  else classify6(ptr, tcp, work);
+  segment(ptr, ptr + headerLen, work);
 }
 
-/** A partial checksum must be that of the TCP header we found. */
-function offloadFits(descriptor: Descriptor, headerLen: u32): bool {
-  return <u32>descriptor.csumStart == headerLen && <u32>descriptor.csumOffset == TCP_CHECKSUM_OFF;
-}
-
-function classify4(ptr: usize, tcp: usize, work: Work): void {
-  const destination = load<u32>(ptr, 16);
-  if (isOwn4(destination)) {
-    return tunnel(tcp, peerFind(4, <u64>load<u32>(ptr, 12), 0), work);
+/** Checks a packet that is not plain. Bytes before its TCP header; 0: none, and what it is stands in `work`. */
+function check(ptr: usize, len: u32, work: Work): u32 {
+  const checked = ipCheck(ptr, len);
+  if (checked < 0) {
+    countIpError(checked);
+    return 0;
   }
-  const service = serviceFind(4, <u64>destination, 0, tcpDestinationPort(tcp));
-  if (service == NO_SERVICE) return count(Counter.IP_NOT_OURS);
-  work.kind = Kind.SERVICE4;
-  work.key = service;
-  work.home = <u32>mappingHome4(load<u32>(ptr, 12), tcpSourcePort(tcp), service);
+  const headerLen = ipCheckedHeaderLen(checked);
+  const protocol = ipCheckedProtocol(checked);
+  if (isMartian(ptr)) count(Counter.IP_MARTIAN);
+  else if (protocol == <u32>(ipVersion(ptr) == 4 ? Protocol.ICMP : Protocol.ICMP6)) {
+    work.kind = Kind.ICMP;
+    work.headerLen = headerLen;
+  } else if (protocol != Protocol.TCP) count(Counter.IP_PROTOCOL);
+  else if (tcpCheck(ptr + headerLen, ipTotalLen(ptr) - headerLen) < 0) {
+    count(Counter.SEGMENT_MALFORMED);
+  } else return headerLen;
+  return 0;
 }
 
-function classify6(ptr: usize, tcp: usize, work: Work): void {
-  const destination0 = load<u64>(ptr, 24);
-  const destination1 = load<u64>(ptr, 32);
-  if (isOwn6(destination0, destination1)) {
-    return tunnel(tcp, peerFind(6, load<u64>(ptr, 8), load<u64>(ptr, 16)), work);
+/** A good TCP segment: to whom, and where would its entry be? */
+function segment(ptr: usize, tcp: usize, work: Work): void {
+  const isV4 = ipVersion(ptr) == 4;
+  const family: u32 = isV4 ? 4 : 6;
+  const source0 = isV4 ? <u64>load<u32>(ptr, 12) : load<u64>(ptr, 8);
+  const source1 = isV4 ? 0 : load<u64>(ptr, 16);
+  const destination0 = isV4 ? <u64>load<u32>(ptr, 16) : load<u64>(ptr, 24);
+  const destination1 = isV4 ? 0 : load<u64>(ptr, 32);
+  if (isV4 ? isOwn4(<u32>destination0) : isOwn6(destination0, destination1)) {
+    return tunnel(tcp, peerFind(family, source0, source1), work);
   }
-  const service = serviceFind(6, destination0, destination1, tcpDestinationPort(tcp));
+  const service = serviceFind(family, destination0, destination1, tcpDestinationPort(tcp));
   if (service == NO_SERVICE) return count(Counter.IP_NOT_OURS);
-  work.kind = Kind.SERVICE6;
+  work.kind = isV4 ? Kind.SERVICE4 : Kind.SERVICE6;
   work.key = service;
   const port = tcpSourcePort(tcp);
-  work.home = <u32>mappingHome6(load<u64>(ptr, 8), load<u64>(ptr, 16), port, service);
+  work.home = <u32>(
+    (isV4
+      ? mappingHome4(<u32>source0, port, service)
+      : mappingHome6(source0, source1, port, service))
+  );
 }
 
 function tunnel(tcp: usize, peer: u32, work: Work): void {
@@ -185,10 +187,8 @@ function tunnel(tcp: usize, peer: u32, work: Work): void {
   work.home = <u32>recordHome(peer, flow);
 }
 
-/** A source no client has: 0/8, 127/8, multicast and above (RFC 1122 3.2.1.3; MUST-57, 63), or itself. */
-function isMartian4(ptr: usize): bool {
-  const first = <u32>load<u8>(ptr, 12);
-  return first == 0 || first == 127 || first >= 224 || load<u32>(ptr, 12) == load<u32>(ptr, 16);
+function isMartian(ptr: usize): bool {
+  return ipVersion(ptr) == 4 ? isMartian4(load<u32>(ptr, 12), load<u32>(ptr, 16)) : isMartian6(ptr);
 }
 
 /** Unspecified, loopback, multicast, or the destination itself. */
@@ -207,42 +207,25 @@ function countIpError(error: i32): void {
 }
 
 /** Pass 3. */
-function decide(descriptorPtr: usize, workPtr: usize, seconds: u32, nowUs: f64): void {
+function decide(descriptorPtr: usize, workPtr: usize, nowUs: f64): void {
   const work = changetype<Work>(workPtr);
   const kind = work.kind;
   if (kind == Kind.DONE) return;
-  const descriptor = changetype<Descriptor>(descriptorPtr);
-  const ptr = <usize>descriptor.ptr;
+  const ptr = <usize>changetype<Descriptor>(descriptorPtr).ptr;
   const headerLen = work.headerLen;
   const tcp = ptr + headerLen;
-  if (kind == Kind.SERVICE4) {
-    const remote = load<u32>(ptr, 12);
-    const value = mappingFind4(<usize>work.home, remote, tcpSourcePort(tcp), work.key);
-    service(descriptorPtr, headerLen, value, seconds, nowUs);
-  } else if (kind == Kind.SERVICE6) {
-    const home = <usize>work.home;
-    const port = tcpSourcePort(tcp);
-    const value = mappingFind6(home, load<u64>(ptr, 8), load<u64>(ptr, 16), port, work.key);
-    service(descriptorPtr, headerLen, value, seconds, nowUs);
-  } else if (kind == Kind.TUNNEL) {
-    flowInput(descriptorPtr, headerLen, <usize>work.home, work.key, tcpPorts(tcp), nowUs);
-  } else {
-    icmpInput(descriptorPtr, headerLen, nowUs);
+  const home = <usize>work.home;
+  if (kind == Kind.TUNNEL) {
+    return flowInput(descriptorPtr, headerLen, home, work.key, tcpPorts(tcp), nowUs);
   }
-}
-
-/** A segment to a service address, with its mapping or 0. */
-function service(
-  descriptorPtr: usize,
-  headerLen: u32,
-  value: usize,
-  seconds: u32,
-  nowUs: f64,
-): void {
+  if (kind == Kind.ICMP) return icmpInput(descriptorPtr, headerLen, nowUs);
+  const port = tcpSourcePort(tcp);
+  const value =
+    kind == Kind.SERVICE4
+      ? mappingFind4(home, load<u32>(ptr, 12), port, work.key)
+      : mappingFind6(home, load<u64>(ptr, 8), load<u64>(ptr, 16), port, work.key);
   if (value == 0) return local(descriptorPtr, headerLen, nowUs);
-  const descriptor = changetype<Descriptor>(descriptorPtr);
-  const tcp = <usize>descriptor.ptr + headerLen;
-  note(value, tcp, seconds);
+  note(value, tcp);
   const action = valueAction(value);
   if (action == MapAction.FORWARD) return forward(descriptorPtr, headerLen, value);
   if (action == MapAction.LOCAL) return owned(descriptorPtr, headerLen, value, nowUs);
@@ -269,18 +252,16 @@ function owned(descriptorPtr: usize, headerLen: u32, value: usize, nowUs: f64): 
 }
 
 /** Remembers what a reset would need (R20). A RST's numbers say nothing about the client's state. */
-function note(value: usize, tcp: usize, seconds: u32): void {
+function note(value: usize, tcp: usize): void {
   const flags = tcpFlags(tcp);
   if ((flags & TcpFlag.RST) != 0) return;
-  const hasAck = (flags & TcpFlag.ACK) != 0;
-  valueNote(value, tcpSeq(tcp), tcpAck(tcp), hasAck, seconds);
-  if (!hasAck) return;
+  valueSeen(value, seconds);
+  if ((flags & TcpFlag.ACK) == 0) return;
+  valueNote(value, tcpNumbers(tcp));
   const headerLen = tcpHeaderLen(tcp);
   if (headerLen < 32) return;
-  const present = optionsParse(tcp, headerLen, false);
-  if ((present & OptionBit.TIMESTAMPS) == 0) return;
-  const options = changetype<Options>(OPTIONS);
-  valueNoteTimestamps(value, options.tsVal, options.tsEcr);
+  const at = optionsTimestampsPtr(tcp, headerLen);
+  if (at != 0) valueNoteTimestamps(value, load<u64>(at));
 }
 
 function forward(descriptorPtr: usize, headerLen: u32, value: usize): void {

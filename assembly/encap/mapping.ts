@@ -14,7 +14,7 @@
 import { Err } from "../errors";
 import { MAP_INFO, MapAction, MapInfo, TUPLE, Tuple } from "../layout";
 import { Counter, count } from "../counters";
-import { hash4, hash6 } from "../flow/hash";
+import { hash6, hashPair } from "../flow/hash";
 import {
   tableAt,
   tableCapacity,
@@ -26,26 +26,27 @@ import {
   tableRemove,
   tableReserve,
 } from "../flow/table";
+import { loadBe32, storeBe32 } from "../wire/bytes";
 import { NO_SERVICE, Service, serviceFind, servicePtr } from "./services";
 
 /**
  *    0 flow  u32
  *    4 owner u16   peer in bits 0 to 12, timestamps in bit 13, MapAction in bits 14 and 15
  *    6 seen  u16   seconds of the clock, modulo 65,536 (18 hours)
- *    8 segAck   12 segSeq   16 tsVal   20 tsEcr
+ *    8 segSeq   12 segAck   16 tsVal   20 tsEcr   u32, in the segment's own byte order: many are noted, few read
  */
 @unmanaged
 export class MapValue {
   flow: u32;
   owner: u16;
   seen: u16;
-  segAck: u32;
-  segSeq: u32;
-  tsVal: u32;
-  tsEcr: u32;
+  numbers: u64;
+  timestamps: u64;
 }
 const VALUE_SIZE: u32 = 24;
 if (offsetof<MapValue>() != VALUE_SIZE) ERROR("MapValue layout changed");
+const NUMBERS_OFF: usize = offsetof<MapValue>("numbers");
+const TIMESTAMPS_OFF: usize = offsetof<MapValue>("timestamps");
 
 const KEY4_SIZE: u32 = 8;
 const KEY6_SIZE: u32 = 24;
@@ -59,18 +60,20 @@ const ACTION_SHIFT: u32 = 14;
 /** Empty slots of a small table, so that a search always ends. */
 const SLACK_MIN: u32 = 8;
 
-export const TABLE4: usize = memory.data(24, 8);
-export const TABLE6: usize = memory.data(24, 8);
+export const TABLE4: usize = memory.data(32, 8);
+export const TABLE6: usize = memory.data(32, 8);
 
 /** Between layoutBegin and layoutEnd. */
 export function mappingReserve(max4: u32, max6: u32): void {
-  tableReserve(TABLE4, ENTRY4_SIZE, max4, max4 + max<u32>(max4 >> 1, SLACK_MIN));
+  // Whole lines, so that both slots of one may always be read.
+  const slots4 = (max4 + max<u32>(max4 >> 1, SLACK_MIN) + 1) & ~1;
+  tableReserve(TABLE4, ENTRY4_SIZE, max4, slots4);
   tableReserve(TABLE6, ENTRY6_SIZE, max6, max6 + max<u32>((max6 << 1) / 3, SLACK_MIN));
 }
 
 /** Where to look for an IPv4 connection; `remote` is the address's bytes as one word. */
 export function mappingHome4(remote: u32, remotePort: u32, service: u32): usize {
-  return tableHome(TABLE4, hash4(remote, service, remotePort));
+  return tableHome(TABLE4, hashPair(remote, portsKey(remotePort, service)));
 }
 
 export function mappingHome6(remote0: u64, remote1: u64, remotePort: u32, service: u32): usize {
@@ -86,6 +89,15 @@ export function mappingFind4(home: usize, remote: u32, remotePort: u32, service:
     entry = tableNext(TABLE4, entry);
   }
   return 0;
+}
+
+/** The same without a branch to guess wrong for the two slots of the home line, where four of five entries are. */
+export function mappingFindNear4(home: usize, remote: u32, remotePort: u32, service: u32): usize {
+  const key = key4(remote, remotePort, service);
+  const second = home + <usize>ENTRY4_SIZE;
+  const entry = select<usize>(second, home, load<u64>(second) == key);
+  if (load<u64>(entry) == key) return entry + KEY4_SIZE;
+  return mappingFind4(home, remote, remotePort, service);
 }
 
 export function mappingFind6(
@@ -115,31 +127,25 @@ export function valuePeer(value: usize): u32 {
   return (<u32>changetype<MapValue>(value).owner) & PEER_MASK;
 }
 
-/**
- * Notes the client's last segment; `seconds` is the clock's. One without ACK is a SYN: it begins another
- * connection, and says nothing about the one that this entry is of.
- */
-export function valueNote(
-  value: usize,
-  segSeq: u32,
-  segAck: u32,
-  hasAck: bool,
-  seconds: u32,
-): void {
-  const entry = changetype<MapValue>(value);
-  entry.seen = <u16>seconds;
-  if (!hasAck) return;
-  entry.segSeq = segSeq;
-  entry.segAck = segAck;
+/** Notes that a segment came; `seconds` is the clock's. */
+export function valueSeen(value: usize, seconds: u32): void {
+  changetype<MapValue>(value).seen = <u16>seconds;
 }
 
-/** Notes the timestamps of the same segment. */
-export function valueNoteTimestamps(value: usize, tsVal: u32, tsEcr: u32): void {
+/**
+ * Notes the numbers of the client's last segment, as tcpNumbers gives them. Of one with ACK only: one without
+ * is a SYN, begins another connection, and says nothing about the one that this entry is of.
+ */
+export function valueNote(value: usize, numbers: u64): void {
+  changetype<MapValue>(value).numbers = numbers;
+}
+
+/** Notes the timestamps of the same segment, as they stand in it. */
+export function valueNoteTimestamps(value: usize, timestamps: u64): void {
   const entry = changetype<MapValue>(value);
   const owner = <u32>entry.owner;
   if ((owner & TIMESTAMPS_BIT) == 0) entry.owner = <u16>(owner | TIMESTAMPS_BIT);
-  entry.tsVal = tsVal;
-  entry.tsEcr = tsEcr;
+  entry.timestamps = timestamps;
 }
 
 function key4(remote: u32, remotePort: u32, service: u32): u64 {
@@ -208,7 +214,7 @@ function claim(service: u32): usize {
   holder.mappings += 1;
   if (isV4) {
     const remote = <u32>tuple.remote0;
-    const entry = tableClaim(TABLE4, hash4(remote, service, port));
+    const entry = tableClaim(TABLE4, hashPair(remote, portsKey(port, service)));
     store<u64>(entry, key4(remote, port, service));
     return entry + KEY4_SIZE;
   }
@@ -232,7 +238,7 @@ export function mapDelete(): i32 {
 }
 
 function hashOfEntry4(entry: usize): u32 {
-  return hash4(load<u32>(entry), <u32>load<u16>(entry, 6) - 1, <u32>load<u16>(entry, 4));
+  return hashPair(load<u32>(entry), load<u32>(entry, 4));
 }
 
 function hashOfEntry6(entry: usize): u32 {
@@ -256,10 +262,10 @@ function fillInfo(value: usize, nowUs: f64): void {
   info.peer = valuePeer(value);
   info.flow = entry.flow;
   info.timestamps = ((<u32>entry.owner) & TIMESTAMPS_BIT) != 0 ? 1 : 0;
-  info.segAck = entry.segAck;
-  info.segSeq = entry.segSeq;
-  info.tsVal = entry.tsVal;
-  info.tsEcr = entry.tsEcr;
+  info.segSeq = loadBe32(value + NUMBERS_OFF);
+  info.segAck = loadBe32(value + NUMBERS_OFF + 4);
+  info.tsVal = loadBe32(value + TIMESTAMPS_OFF);
+  info.tsEcr = loadBe32(value + TIMESTAMPS_OFF + 4);
   info.seenUs = <f64>(seconds - age) * 1_000_000;
 }
 
@@ -272,10 +278,10 @@ export function mapNote(): i32 {
   if (value == 0) return Err.NOT_FOUND;
   const info = changetype<MapInfo>(MAP_INFO);
   const entry = changetype<MapValue>(value);
-  entry.segAck = info.segAck;
-  entry.segSeq = info.segSeq;
-  entry.tsVal = info.tsVal;
-  entry.tsEcr = info.tsEcr;
+  storeBe32(value + NUMBERS_OFF, info.segSeq);
+  storeBe32(value + NUMBERS_OFF + 4, info.segAck);
+  storeBe32(value + TIMESTAMPS_OFF, info.tsVal);
+  storeBe32(value + TIMESTAMPS_OFF + 4, info.tsEcr);
   const owner = (<u32>entry.owner) & ~TIMESTAMPS_BIT;
   entry.owner = <u16>(owner | (info.timestamps != 0 ? TIMESTAMPS_BIT : 0));
   return Err.OK;

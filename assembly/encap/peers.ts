@@ -43,8 +43,8 @@ if (offsetof<Peer>() != PEER_SIZE) ERROR("Peer layout changed");
 
 /** By address:  0 peer u32 (never 0)   4 family u32   8 address 16 bytes, IPv4 in the first four */
 const ENTRY_SIZE: u32 = 24;
-const TABLE: usize = memory.data(24, 8);
-if (TABLE_SIZE != 24) ERROR("Table layout changed");
+const TABLE: usize = memory.data(32, 8);
+if (TABLE_SIZE != 32) ERROR("Table layout changed");
 
 let peersPtr: usize = 0;
 let own4: u32 = 0;
@@ -120,6 +120,12 @@ export function peerClear(peer: u32): i32 {
   forget(peer, 4);
   forget(peer, 6);
   return Err.OK;
+}
+
+/** What peerFind gave last, if it has this address; else 0: most packets are from one peer. */
+export function peerLast(family: u32, word0: u64, word1: u64): u32 {
+  const entry = lastEntry;
+  return matches(entry, family, word0, word1) ? load<u32>(entry) : 0;
 }
 
 /** The peer that has this tunnel address, 0 for nobody. IPv4: word1 is 0. */

@@ -54,7 +54,7 @@ export enum RecordFlag {
 }
 
 const KEY_MASK: u64 = 0x0000ffffffffffff;
-const TABLE: usize = memory.data(24, 8);
+const TABLE: usize = memory.data(32, 8);
 const ENDED: usize = memory.data(16, 8);
 
 let recordsMax: u32 = 0;

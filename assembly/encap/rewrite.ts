@@ -12,9 +12,19 @@
 import { Err } from "../errors";
 import { Descriptor, PacketFlag, Tuple } from "../layout";
 import { swap16, swap32 } from "../wire/bytes";
-import { checksumUpdate, partialUpdate, sum64, sumNot32, sumNot64 } from "../wire/checksum";
+import {
+  checksumOf,
+  checksumUpdate,
+  partialUpdate,
+  sum64,
+  sumNot32,
+  sumNot64,
+} from "../wire/checksum";
 import { TCP_CHECKSUM_OFF } from "../wire/tcp";
 import { Peer, ownAddress4, ownAddress60, ownAddress61, peerPtr } from "./peers";
+
+/** What one less of TTL adds to a checksum's words, ~word + (word - 1). */
+export const LIFE_CHANGE: u64 = 0xfffe;
 
 /**
  * Rewrites the packet at ptr for `peer` under `flow`.
@@ -33,14 +43,14 @@ export function encapsulate(ptr: usize, headerLen: u32, peer: u32, flow: u32, pa
 function encapsulate4(ptr: usize, tcp: usize, target: usize, flow: u32, partial: bool): i32 {
   const peer = changetype<Peer>(target);
   if (peer.has4 == 0 || ownAddress4() == 0) return Err.NOT_FOUND;
-  const life = <u32>load<u16>(ptr, 8); // TTL is the first byte: the low one in native order
-  if ((life & 0xff) <= 1) return Err.TTL;
-  const removed = sumNot32(load<u32>(ptr, 12)) + sumNot32(load<u32>(ptr, 16));
+  const words = load<u64>(ptr, 8); // TTL is the first byte: the low one in native order
+  if ((words & 0xff) <= 1) return Err.TTL;
+  const removed = sumNot32(<u32>(words >> 32)) + sumNot32(load<u32>(ptr, 16));
   const added = peer.sum4;
-  checksumUpdate(ptr + 10, removed + <u64>(~life & 0xffff), added + <u64>(life - 1));
+  const sum = (~(words >> 16) & 0xffff) + removed + added + LIFE_CHANGE;
+  const life = (words & 0xffff) - 1;
   updateTransport(tcp, removed, added, flow, partial);
-  store<u16>(ptr, life - 1, 8);
-  store<u32>(ptr, ownAddress4(), 12);
+  store<u64>(ptr, life | ((<u64>checksumOf(sum)) << 16) | ((<u64>ownAddress4()) << 32), 8);
   store<u32>(ptr, peer.address4, 16);
   store<u32>(tcp, flow);
   return Err.OK;

@@ -50,8 +50,8 @@ if (offsetof<Service>() != SERVICE_SIZE) ERROR("Service layout changed");
 
 /** By address:  0 service + 1 u32   4 family << 16 | port u32   8 address 16 bytes */
 const ENTRY_SIZE: u32 = 24;
-const TABLE: usize = memory.data(24, 8);
-if (TABLE_SIZE != 24) ERROR("Table layout changed");
+const TABLE: usize = memory.data(32, 8);
+if (TABLE_SIZE != 32) ERROR("Table layout changed");
 
 /** What serviceFind returns for an address that is no service's. */
 export const NO_SERVICE: u32 = 0xffffffff;
@@ -118,6 +118,12 @@ export function serviceRemove(index: u32): i32 {
   service.state = ServiceState.REMOVED;
   service.flags = 0;
   return Err.OK;
+}
+
+/** What serviceFind gave last, if it has this address; else NO_SERVICE: most packets are for one service. */
+export function serviceLast(family: u32, word0: u64, word1: u64, port: u32): u32 {
+  const entry = lastEntry;
+  return matches(entry, keyOf(family, port), word0, word1) ? load<u32>(entry) - 1 : NO_SERVICE;
 }
 
 /** Index of the service with this address, removed ones included; NO_SERVICE. IPv4: word1 is 0. */

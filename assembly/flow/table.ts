@@ -1,7 +1,8 @@
 /**
  * Open-addressing tables with linear probing and backward-shift deletion: no tombstones, so a look-up
  * never gets slower with time. Capacity is any number: the home slot is hash * capacity >> 32 (fastrange),
- * so a table is exactly as large as its limit asks for.
+ * so a table is exactly as large as its limit asks for. Where entries share cache lines, probing begins at the
+ * first slot of the home slot's line: a line costs one miss, so all of it is searched before the next.
  *
  * An entry is `entrySize` bytes, a multiple of 8; it is empty if and only if its first 8 bytes are zero.
  * Look-ups are written out by each user, because the key's shape decides their speed:
@@ -19,6 +20,8 @@ import { reserve } from "../layout";
  *   12 capacity   u32  slots
  *   16 limit      u32  entries it may hold, < capacity
  *   20 count      u32  entries it holds
+ *   24 homeMask   u32  of the address that probing begins at
+ *   28 reserved   u32
  */
 @unmanaged
 export class Table {
@@ -28,9 +31,14 @@ export class Table {
   capacity: u32;
   limit: u32;
   count: u32;
+  homeMask: u32;
+  reserved: u32;
 }
-export const TABLE_SIZE: u32 = 24;
+export const TABLE_SIZE: u32 = 32;
 if (offsetof<Table>() != TABLE_SIZE) ERROR("Table layout changed");
+
+/** Bytes of a cache line; what `reserve` gives begins at one. */
+const LINE: u32 = 64;
 
 /** Reserves the slots: between layoutBegin and layoutEnd. `capacity` > `limit`. */
 export function tableReserve(tablePtr: usize, entrySize: u32, limit: u32, capacity: u32): void {
@@ -44,13 +52,14 @@ export function tableReserve(tablePtr: usize, entrySize: u32, limit: u32, capaci
   table.capacity = capacity;
   table.limit = limit;
   table.count = 0;
+  table.homeMask = LINE % entrySize == 0 ? ~(LINE - 1) : ~0;
 }
 
 /** Where probing for a hash begins. */
 export function tableHome(tablePtr: usize, hash: u32): usize {
   const table = changetype<Table>(tablePtr);
   const slot = <u32>((<u64>hash * <u64>table.capacity) >> 32);
-  return <usize>(table.base + slot * table.entrySize);
+  return <usize>((table.base + slot * table.entrySize) & table.homeMask);
 }
 
 /** The slot after `entry`, around the end. */

@@ -51,6 +51,9 @@ if (offsetof<Options>("left0") != BLOCKS_OFF) ERROR("Options layout changed");
 /** The scratch structure; overwritten by every optionsParse. */
 export const OPTIONS: usize = memory.data(56, 8);
 
+/** TSval and TSecr of an option that did not stand where nearly all do. */
+const TIMESTAMPS: usize = memory.data(8, 8);
+
 const KIND_END: u32 = 0;
 const KIND_NOP: u32 = 1;
 const KIND_MSS: u32 = 2;
@@ -60,7 +63,7 @@ const KIND_SACK: u32 = 5;
 const KIND_TIMESTAMPS: u32 = 8;
 
 /** NOP NOP TIMESTAMPS 10 as it stands in memory: what nearly every data segment begins with. */
-const TIMESTAMPS_ALIGNED: u32 = 0x0a080101;
+export const TIMESTAMPS_ALIGNED: u32 = 0x0a080101;
 
 /**
  * Parses the options of a checked header into OPTIONS.
@@ -96,6 +99,20 @@ export function optionsParse(tcpPtr: usize, headerLen: u32, syn: bool): u32 {
     at += optionLen;
   }
   return options.present;
+}
+
+/**
+ * Where TSval and TSecr of a checked header stand, 8 bytes; 0: it has none. Of several the last counts, as with
+ * `optionsParse`, whose scratch structure this may use.
+ */
+export function optionsTimestampsPtr(tcpPtr: usize, headerLen: u32): usize {
+  const at = tcpPtr + TCP_HEADER_LEN;
+  if (headerLen == 32 && load<u32>(at) == TIMESTAMPS_ALIGNED) return at + 4;
+  if ((optionsParse(tcpPtr, headerLen, false) & OptionBit.TIMESTAMPS) == 0) return 0;
+  const options = changetype<Options>(OPTIONS);
+  storeBe32(TIMESTAMPS, options.tsVal);
+  storeBe32(TIMESTAMPS + 4, options.tsEcr);
+  return TIMESTAMPS;
 }
 
 function parseOne(options: Options, at: usize, kind: u32, optionLen: u32, syn: bool): void {

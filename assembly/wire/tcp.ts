@@ -68,6 +68,11 @@ export function tcpAck(ptr: usize): u32 {
   return loadBe32(ptr + 8);
 }
 
+/** SEG.SEQ and SEG.ACK as they stand in memory: bytes, to be kept as they are. */
+export function tcpNumbers(ptr: usize): u64 {
+  return load<u64>(ptr, 4);
+}
+
 /** TcpFlag bits. */
 export function tcpFlags(ptr: usize): u32 {
   return <u32>load<u8>(ptr, 13);

@@ -122,7 +122,7 @@ function row(key: string, value: number | string, goal: Row["goal"], meaning: st
     key.padEnd(30),
     shown.padStart(9),
     wanted.padStart(12),
-    met(value, goal).padEnd(7),
+    met(value, goal).padEnd(8),
   ];
   process.stdout.write(`${columns.join("  ")}${text}\n`);
 }
@@ -130,7 +130,7 @@ function row(key: string, value: number | string, goal: Row["goal"], meaning: st
 function met(value: number | string, goal: Row["goal"]): string {
   if (typeof value === "string" || goal === undefined) return "";
   const isMet = value >= (goal.least ?? -Infinity) && value <= (goal.most ?? Infinity);
-  return isMet ? "met" : "MISSED";
+  return isMet ? "met" : "! missed";
 }
 
 function format(value: number): string {
