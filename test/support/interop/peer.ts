@@ -97,7 +97,7 @@ async function attachAll(args: readonly string[]): Promise<void> {
     process.stderr.write(`${String(error)}\n`);
     process.exit(1);
   });
-  process.once("SIGTERM", () => {
+  process.once("SIGINT", () => {
     say({ event: "counters", ...node.counters() });
     node.close();
     process.exit(0);
