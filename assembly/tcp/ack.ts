@@ -8,7 +8,8 @@ import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "
 import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
 import { queueClear, queueDiscard } from "./buffer";
 import { episodeDuplicate } from "./episode";
-import { flightAcked, flightBegin, flightPipe, flightSacked, flightSackedNow } from "./flight";
+import { deliveryBegin, deliverySacked } from "./delivery";
+import { flightAcked, flightPipe, flightSacked } from "./flight";
 import { eventAdd, outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
 import { recoveryAck, recoveryDuplicate, recoveryPartial, recoveryProbe } from "./recovery";
@@ -31,7 +32,7 @@ export function ackArrives(ptr: usize, now: u64): void {
   const priorPipe = flightPipe(ptr);
   const windowMoved = windowUpdate(ptr);
   if (seqLt(seg.ack, una)) return; // old: nothing else in it counts
-  flightBegin(ptr);
+  deliveryBegin(ptr);
   const advanced = seqLt(una, seg.ack);
   if (advanced) advance(ptr, seg.ack, now);
   const dsack = (seg.present & OptionBit.SACK) != 0 && sackArrives(ptr, una);
@@ -46,7 +47,7 @@ export function ackArrives(ptr: usize, now: u64): void {
     }
   }
   recoveryAck(ptr, advanced, dsack, priorPipe, now);
-  if (advanced || flightSackedNow() != 0) rearm(ptr, now);
+  if (advanced || deliverySacked() != 0) rearm(ptr, now);
   if (advanced) suspectRenege(ptr, now);
   recoveryProbe(ptr, now);
   if (tcb.sndEnd - tcb.sndNxt != 0 || (tcb.flags & Flag.FIN_QUEUED) != 0) outAdd(ptr);

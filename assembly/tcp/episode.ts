@@ -6,7 +6,8 @@ import { Counter, count } from "../counters";
 import { seqGe, seqGt, seqLe, seqLt } from "../wire/seq";
 import { connectionMss } from "./connection";
 import { congestionReduce } from "./congestion";
-import { flightDelivered, flightPipe, flightUnlose } from "./flight";
+import { deliveryBytes } from "./delivery";
+import { flightPipe, flightUnlose } from "./flight";
 import { segment, segmentHasTimestamps } from "./segment";
 import { Flag, Tcb } from "./tcb";
 
@@ -62,7 +63,7 @@ export function episodeMarked(ptr: usize): void {
 }
 
 function begin(ptr: usize): void {
-  window(ptr, flightDelivered());
+  window(ptr, deliveryBytes());
   congestionReduce(ptr);
 }
 
@@ -117,7 +118,7 @@ export function episodeLeave(tcb: Tcb): void {
 export function episodePace(ptr: usize, safe: bool): void {
   const tcb = changetype<Tcb>(ptr);
   if ((tcb.flags & Flag.SACK) == 0 && tcb.phase == Phase.RECOVERY) return; // recovery.ts steers
-  const delivered = flightDelivered();
+  const delivered = deliveryBytes();
   if (delivered == 0) return; // nothing left the network: a D-SACK alone would shut the window (as Linux)
   const pipe = flightPipe(ptr);
   const mss = <u32>tcb.sndMss;

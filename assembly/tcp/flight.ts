@@ -8,82 +8,13 @@
  * transmission (flightOld .. flightNew); `newer` and `older` link whichever list it is in.
  */
 import { seqGt, seqLe, seqLt } from "../wire/seq";
-import { Mark, Node, nodeAt, nodeGive, nodeTake, nodesFree, nodesLimit } from "./node";
+import { deliveryAcked, deliverySackedNow } from "./delivery";
+import { Mark, nodeAt, nodeGive, nodeTake, nodesFree, nodesLimit } from "./node";
 import { Tcb } from "./tcb";
 
 /** The last sixteenth of the nodes is kept for connections with fewer than KEPT_FLIGHT segments out. */
 const KEPT_SHIFT: u32 = 4;
 const KEPT_FLIGHT: u32 = 4;
-
-/** What the ACK at hand delivered: bytes that were not known to be delivered before. */
-let delivered: u32 = 0;
-/** Bytes newly SACKed by it. */
-let sackedNow: u32 = 0;
-/** Youngest transmission among the delivered ones that were sent once: for the round-trip sample. */
-let sampleXmitUs: u32 = 0;
-let sampled: bool = false;
-/** The ACK covers data that was sent more than once: what else it covers may have waited for that. */
-let ambiguous: bool = false;
-/** Most recently sent segment delivered by it (RFC 8985 6.2 step 2). */
-let rackXmitUs: u32 = 0;
-let rackEndSeq: u32 = 0;
-let rackEver: bool = false;
-let racked: bool = false;
-/** A segment was delivered below one that was SACKed before, without having been sent again. */
-let reordered: bool = false;
-/** The scoreboard before the ACK at hand. */
-let priorSacked: bool = false;
-let priorFack: u32 = 0;
-
-/** Starts the account of one ACK. */
-export function flightBegin(ptr: usize): void {
-  const tcb = changetype<Tcb>(ptr);
-  priorSacked = tcb.sackedBytes != 0;
-  priorFack = tcb.fack;
-  delivered = 0;
-  sackedNow = 0;
-  sampled = false;
-  ambiguous = false;
-  racked = false;
-  reordered = false;
-}
-
-export function flightDelivered(): u32 {
-  return delivered;
-}
-
-export function flightSackedNow(): u32 {
-  return sackedNow;
-}
-
-/** True when a segment sent exactly once was delivered: flightSampleXmitUs says when it was sent. */
-export function flightSampled(): bool {
-  return sampled && !ambiguous;
-}
-
-export function flightSampleXmitUs(): u32 {
-  return sampleXmitUs;
-}
-
-export function flightRacked(): bool {
-  return racked;
-}
-
-export function flightRackXmitUs(): u32 {
-  return rackXmitUs;
-}
-
-export function flightRackEndSeq(): u32 {
-  return rackEndSeq;
-}
-
-export function flightRackEver(): bool {
-  return rackEver;
-}
-
-export function flightReordered(): bool {
-  return reordered;
-}
 
 /** RFC 6675 pipe: bytes that are believed to be in the network. */
 export function flightPipe(ptr: usize): u32 {
@@ -164,9 +95,7 @@ export function flightAcked(ptr: usize, ack: u32): void {
     if ((node.marks & Mark.SACKED) != 0) {
       tcb.sackedBytes -= len;
     } else {
-      deliver(node, end);
-      delivered += len;
-      if ((node.marks & Mark.EVER) != 0) ambiguous = true;
+      deliveryAcked(node, end);
       if ((node.marks & Mark.LOST) != 0) tcb.lostBytes -= len;
       if ((node.marks & Mark.RETRANS) != 0) tcb.retransBytes -= len;
     }
@@ -313,32 +242,13 @@ function seek(tcb: Tcb, left: u32): u32 {
 function markSacked(tcb: Tcb, index: u32): void {
   const node = nodeAt(index);
   const len = node.end - node.start;
-  deliver(node, node.end);
+  deliverySackedNow(node);
   unlist(tcb, index);
   if ((node.marks & Mark.LOST) != 0) tcb.lostBytes -= len;
   if ((node.marks & Mark.RETRANS) != 0) tcb.retransBytes -= len;
   node.marks = (node.marks & ~(<u32>(Mark.LOST | Mark.RETRANS))) | Mark.SACKED;
   tcb.sackedBytes += len;
-  delivered += len;
-  sackedNow += len;
   if (tcb.sackedBytes == len || seqLt(tcb.fack, node.end)) tcb.fack = node.end;
-}
-
-/** Takes note of a delivery for the round-trip sample and RACK. */
-function deliver(node: Node, end: u32): void {
-  const ever = (node.marks & Mark.EVER) != 0;
-  if (!ever) {
-    if (!sampled || <i32>(node.xmitUs - sampleXmitUs) > 0) sampleXmitUs = node.xmitUs;
-    sampled = true;
-    if (priorSacked && seqLt(end, priorFack)) reordered = true;
-  }
-  const later = <i32>(node.xmitUs - rackXmitUs);
-  if (!racked || later > 0 || (later == 0 && seqLt(rackEndSeq, end))) {
-    racked = true;
-    rackXmitUs = node.xmitUs;
-    rackEndSeq = end;
-    rackEver = ever;
-  }
 }
 
 function timeAppend(tcb: Tcb, index: u32): void {

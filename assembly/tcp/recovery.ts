@@ -10,20 +10,16 @@ import { seqGe, seqGt, seqLt } from "../wire/seq";
 import { OptionBit } from "../wire/options";
 import { congestionAcked, congestionReduce, congestionSample } from "./congestion";
 import {
-  flightDelivered,
-  flightLose,
-  flightLoseAll,
-  flightPipe,
-  flightRackEndSeq,
-  flightRackEver,
-  flightRackXmitUs,
-  flightRacked,
-  flightRenege,
-  flightReordered,
-  flightSampleXmitUs,
-  flightSampled,
-  flightSplit,
-} from "./flight";
+  deliveryBytes,
+  deliveryRackEndSeq,
+  deliveryRackEver,
+  deliveryRackXmitUs,
+  deliveryRacked,
+  deliveryReordered,
+  deliverySampleXmitUs,
+  deliverySampled,
+} from "./delivery";
+import { flightLose, flightLoseAll, flightPipe, flightRenege, flightSplit } from "./flight";
 import { ecnEchoed, ecnNews } from "./ecn";
 import {
   Phase,
@@ -84,7 +80,7 @@ export function recoveryAck(
     episodePace(ptr, advanced && tcb.lostBytes <= lostBefore);
   } else if (!recovering && (advanced || (tcb.flags & Flag.REORDERED) != 0)) {
     // Neither the ACK that ends a recovery nor a duplicate one grows cwnd (RFC 5681 3.1, 3.2; 3042).
-    congestionAcked(ptr, flightDelivered(), isLimited(ptr, priorPipe), now);
+    congestionAcked(ptr, deliveryBytes(), isLimited(ptr, priorPipe), now);
   }
   if (tcb.flightLost != 0) outAdd(ptr);
 }
@@ -190,14 +186,14 @@ export function recoveryTimeout(ptr: usize): void {
 
 function sample(ptr: usize, advanced: bool, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  if (flightSampled()) {
-    const rtt = <u32>now - flightSampleXmitUs();
+  if (deliverySampled()) {
+    const rtt = <u32>now - deliverySampleXmitUs();
     rttSample(ptr, rtt, now);
     congestionSample(ptr, rtt);
     return;
   }
   // Only data that was sent more than once: the echoed timestamp says which copy (RFC 7323 4.3).
-  if (!advanced || flightDelivered() == 0 || (tcb.flags & Flag.TIMESTAMPS) == 0) return;
+  if (!advanced || deliveryBytes() == 0 || (tcb.flags & Flag.TIMESTAMPS) == 0) return;
   if (!segmentHasTimestamps() || segment().tsEcr == 0) return;
   const ticks = <u32>(now / 1000) + tcb.tsOffset - segment().tsEcr;
   if (ticks < 120_000) rttSample(ptr, max<u32>(ticks * 1000, 1000), now);
@@ -206,11 +202,11 @@ function sample(ptr: usize, advanced: bool, now: u64): void {
 /** 8985 6.2 steps 2 and 3. */
 function rackUpdate(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  if (flightReordered()) tcb.flags |= Flag.REORDERED;
-  if (!flightRacked()) return;
-  const xmitUs = flightRackXmitUs();
+  if (deliveryReordered()) tcb.flags |= Flag.REORDERED;
+  if (!deliveryRacked()) return;
+  const xmitUs = deliveryRackXmitUs();
   const rtt = <u32>now - xmitUs;
-  if (flightRackEver()) {
+  if (deliveryRackEver()) {
     // An ACK of the first copy must not be taken for one of the second.
     if (rtt < tcb.rttMinUs) return;
     if ((tcb.flags & Flag.TIMESTAMPS) != 0 && segmentHasTimestamps() && segment().tsEcr != 0) {
@@ -220,9 +216,9 @@ function rackUpdate(ptr: usize, now: u64): void {
   }
   tcb.rackRttUs = max<u32>(rtt, 1);
   const later = <i32>(xmitUs - tcb.rackXmitUs);
-  if (later > 0 || (later == 0 && seqLt(tcb.rackEndSeq, flightRackEndSeq()))) {
+  if (later > 0 || (later == 0 && seqLt(tcb.rackEndSeq, deliveryRackEndSeq()))) {
     tcb.rackXmitUs = xmitUs;
-    tcb.rackEndSeq = flightRackEndSeq();
+    tcb.rackEndSeq = deliveryRackEndSeq();
   }
 }
 
