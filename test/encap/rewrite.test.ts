@@ -17,6 +17,7 @@ import {
   type TcpFields,
   buildTcp,
   describePacket,
+  markCongestion,
   option,
   parseTcp,
 } from "../support/packet.ts";
@@ -128,6 +129,27 @@ for (const family of ["v4", "v6"] as const) {
         [0, 0, TRANSMIT],
       );
       assert.is(counter(core, "ENCAPSULATE_TTL"), 2);
+    });
+
+    test(`${family}: keeps the two ECN bits both ways, and a mark that is made on the way`, (core) => {
+      const receiver = openCore(core.name);
+      open(core, "forwarder");
+      open(receiver, "backend");
+      map(core, family, 40000);
+      endedRecord(receiver, family, 40000);
+      for (const bits of [0, 1, 2, 3]) {
+        const fields = { sourcePort: 40000, destinationPort: 80, trafficClass: 0xb8 | bits };
+        const original = buildTcp({ source: client, destination: vip, ...fields });
+        const wrapped = only(feed(core, [original], 2e6), TRANSMIT);
+        const sent = parseTcp(wrapped.bytes);
+        assert.is(sent.trafficClass, 0xb8 | bits, "as a router on the way sees it");
+        assert.ok(sent.ipChecksumOk && sent.tcpChecksumOk);
+        const marked = bits !== 0 ? 3 : 0;
+        if (marked !== 0) markCongestion(wrapped.bytes);
+        const back = parseTcp(only(feed(receiver, [{ ...wrapped }], 2e6), HANDBACK).bytes);
+        assert.is(back.trafficClass, 0xb8 | marked, "as the backend's stack sees it");
+        assert.ok(back.ipChecksumOk && back.tcpChecksumOk);
+      }
     });
 
     test(`${family}: updates a partial checksum as the pseudo header it is`, (core) => {

@@ -13,7 +13,7 @@ import {
 } from "../support/batch.ts";
 import type { TestParameters } from "../support/batch.ts";
 import { type BuildName, type TestCore, openCore, u32 } from "../support/core.ts";
-import { type TcpPacket, describePacket, internetSum, parseTcp } from "../support/packet.ts";
+import { type TcpPacket, describePacket, markCongestion, parseTcp } from "../support/packet.ts";
 
 export interface Wire {
   /** One-way delay. */
@@ -395,16 +395,6 @@ export class Pair {
 }
 
 export { describePacket };
-
-/** CE in the IP header; the header checksum of IPv4 with it. */
-function markCongestion(bytes: Uint8Array): void {
-  const isV4 = bytes[0]! >> 4 === 4;
-  bytes[1] = bytes[1]! | (isV4 ? 3 : 0x30);
-  if (!isV4) return;
-  bytes.fill(0, 10, 12);
-  const sum = ~internetSum(bytes.subarray(0, 20)) & 0xffff;
-  bytes.set([sum >> 8, sum & 255], 10);
-}
 
 /** Bytes whose value tells their position: a shift or a gap cannot go unseen. */
 export function pattern(length: number, start = 0): Uint8Array {
