@@ -5,16 +5,24 @@
  */
 import { EventType, State } from "../report";
 import { OPTIONS, OptionBit, Options, optionsSackLeft, optionsSackRight } from "../wire/options";
-import { seqGe, seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
+import { seqGt, seqLe, seqLt, seqMin } from "../wire/seq";
 import { queueClear, queueDiscard } from "./buffer";
-import { episodeDuplicate } from "./episode";
-import { deliveryBegin, deliverySacked } from "./delivery";
+import { Phase, episodeDuplicate } from "./episode";
+import { deliveryDuplicate, deliverySacked } from "./delivery";
 import { flightAcked, flightPipe, flightSacked } from "./flight";
 import { eventAdd, outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
-import { recoveryAck, recoveryDuplicate, recoveryPartial, recoveryProbe } from "./recovery";
+import {
+  Dsack,
+  recoveryAck,
+  recoveryBegin,
+  recoveryDuplicate,
+  recoveryPartial,
+  recoveryProbe,
+  tailProbeAcked,
+} from "./recovery";
 import { rtoBackedOff } from "./rtt";
-import { segment } from "./segment";
+import { segment, segmentLen, segmentWindow } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet } from "./timer";
 import { urgentAcked } from "./urgent";
@@ -32,17 +40,22 @@ export function ackArrives(ptr: usize, now: u64): void {
   const priorPipe = flightPipe(ptr);
   const windowMoved = windowUpdate(ptr);
   if (seqLt(seg.ack, una)) return; // old: nothing else in it counts
-  deliveryBegin(ptr);
+  recoveryBegin(ptr, now);
   const advanced = seqLt(una, seg.ack);
   if (advanced) advance(ptr, seg.ack, now);
-  const dsack = (seg.present & OptionBit.SACK) != 0 && sackArrives(ptr, una);
-  if (tcb.flightHead == 0 && !advanced) return;
+  const dsack = (seg.present & OptionBit.SACK) != 0 ? sackArrives(ptr, una) : Dsack.NONE;
+  if (tcb.flightHead == 0 && !advanced) {
+    tailProbeAcked(ptr, false, dsack == Dsack.PROBE);
+    return;
+  }
   if ((tcb.flags & Flag.SACK) == 0) {
     // Without SACK a duplicate ACK is one that says nothing new at all (RFC 5681 section 2).
     if (advanced) {
       tcb.dupAcks = 0;
       if (seqLt(seg.ack, tcb.recoverSeq)) recoveryPartial(ptr, seg.ack - una);
-    } else if (!windowMoved && seg.dataLen == 0 && tcb.flightHead != 0) {
+      // A last episode that lies behind is forgotten, or it would lie ahead again after 2 GiB.
+      else if (tcb.phase == Phase.OPEN) tcb.recoverSeq = una;
+    } else if (!windowMoved && segmentLen() == 0 && tcb.flightHead != 0) {
       recoveryDuplicate(ptr);
     }
   }
@@ -85,7 +98,7 @@ function windowUpdate(ptr: usize): bool {
     seqLt(tcb.sndWl1, seg.seq) ||
     (tcb.sndWl1 == seg.seq && seqLe(tcb.sndWl2, seg.ack));
   if (seqLt(seg.ack, tcb.sndUna) || !newer) return false;
-  const window = seg.wnd << tcb.sndWndShift;
+  const window = segmentWindow(<u32>tcb.sndWndShift);
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
   if (window == tcb.sndWnd && seg.ack == tcb.sndUna) return false;
@@ -124,20 +137,23 @@ function advance(ptr: usize, ack: u32, now: u64): void {
   }
 }
 
-/** Takes the SACK blocks. True when the first one is a D-SACK (RFC 2883 section 4). */
-function sackArrives(ptr: usize, una: u32): bool {
+/** Takes the SACK blocks. Says whether the first one is a D-SACK (RFC 2883 section 4), and of what. */
+function sackArrives(ptr: usize, una: u32): Dsack {
   const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & Flag.SACK) == 0) return false;
+  if ((tcb.flags & Flag.SACK) == 0) return Dsack.NONE;
   const blocks = changetype<Options>(OPTIONS).sackCount;
-  let dsack = false;
+  let dsack = Dsack.NONE;
   for (let index: u32 = 0; index < blocks; index++) {
     const left = optionsSackLeft(index);
     const right = optionsSackRight(index);
     if (!seqLt(left, right)) continue;
     if (index == 0 && isDuplicate(left, right, blocks)) {
-      dsack = true;
       // Old news, or a lie, unless it lies within what was sent recently.
-      if (seqGe(left, una - tcb.sndWndMax)) episodeDuplicate(ptr, left, right);
+      if (seqLt(left, una - tcb.sndWndMax)) continue;
+      const probe = (tcb.flags & Flag.TLP_OUT) != 0 && right == tcb.tlpEndSeq;
+      dsack = probe ? Dsack.PROBE : Dsack.SEEN; // of a probe it says nothing about the order (as Linux)
+      deliveryDuplicate(left, right);
+      episodeDuplicate(ptr, left, right);
       continue;
     }
     if (seqLe(left, tcb.sndUna) || seqGt(right, tcb.sndNxt)) continue;

@@ -10,34 +10,33 @@ import { OptionBit } from "../wire/options";
 import { seqGt, seqLe, seqLt } from "../wire/seq";
 import { TcpFlag } from "../wire/tcp";
 import { ackArrives, finAcked } from "./ack";
-import { connectionDetach, connectionEnd, connectionEstablished } from "./connection";
+import { connectionDetach, connectionEnd } from "./connection";
 import { demuxFind } from "./demux";
 import { ecnSynAgain } from "./ecn";
+import { handshakeDone } from "./handshake";
 import { eventAdd, outAdd } from "./list";
 import { listenArrives } from "./listen";
 import { ackNow, outsideWindow, textArrives } from "./receive";
 import { refuseAlways } from "./refuse";
-import { rttSample } from "./rtt";
-import { TUPLE, segment, segmentLen } from "./segment";
+import { TUPLE, segment, segmentLen, segmentWindow } from "./segment";
 import { synSentArrives } from "./synsent";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerSet } from "./timer";
 import { timeWaitAt, timeWaitFind, timeWaitOpen } from "./timewait";
 import { timeWaitAck, timeWaitArrives } from "./linger";
 import { urgentArrives } from "./urgent";
+import { windowField } from "./window";
 
 /** PAWS gives up after 24 days without a newer timestamp (RFC 7323 5.5). */
 const PAWS_IDLE_US: u64 = 24 * 86_400_000_000;
-/** Challenge ACKs of one connection are this far apart (Linux tcp_invalid_ratelimit). */
-const CHALLENGE_US: u64 = 500_000;
-/** Challenge ACKs of the whole stack in a second (RFC 5961 7). */
-const CHALLENGES_MAX: u32 = 1000;
+/**
+ * Challenge ACKs of one connection are this far apart (RFC 5961 7; Linux tcp_invalid_ratelimit). There is no limit for
+ * all connections together: a stranger could count what it leaves over, and so find out about others' connections.
+ */
+const CHALLENGE_US: u32 = 500_000;
 const KEEPALIVE_NONE: u64 = 0;
 /** How long FIN-WAIT-2 lasts when the application has let go (Linux tcp_fin_timeout). */
 export const FIN_WAIT_2_US: u64 = 60_000_000;
-
-let challengeSecond: u64 = 0;
-let challenges: u32 = 0;
 
 /** The segment at hand goes to its connection, to TIME-WAIT or to a listener. Returns a Verdict. */
 export function segmentArrives(descPtr: usize, now: u64): i32 {
@@ -203,27 +202,17 @@ function resetArrives(ptr: usize): void {
 /** Whether this connection's last answer to a stray segment is long enough ago; notes that it answers now. */
 function mayAnswer(ptr: usize, now: u64): bool {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.challengeUs != 0 && now < tcb.challengeUs + CHALLENGE_US) {
+  if (tcb.challengeUs != 0 && <u32>now - tcb.challengeUs < CHALLENGE_US) {
     count(Counter.TCP_CHALLENGES_WITHHELD);
     return false;
   }
-  tcb.challengeUs = now;
+  tcb.challengeUs = max<u32>(<u32>now, 1);
   return true;
 }
 
-/** RFC 5961: an ACK that a genuine peer answers with an exact RST. Limited for each connection and in all. */
+/** RFC 5961: an ACK that a genuine peer answers with an exact RST. Limited for each connection. */
 function challenge(ptr: usize, now: u64): void {
-  const second = now / 1_000_000;
-  if (second != challengeSecond) {
-    challengeSecond = second;
-    challenges = 0;
-  }
-  if (CHALLENGES_MAX <= challenges) {
-    count(Counter.TCP_CHALLENGES_WITHHELD);
-    return;
-  }
   if (!mayAnswer(ptr, now)) return;
-  challenges++;
   count(Counter.TCP_CHALLENGES);
   ackNow(ptr);
 }
@@ -262,15 +251,14 @@ function heard(ptr: usize, now: u64): void {
 
 function synReceivedDone(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.rtoCount == 0) rttSample(ptr, <u32>(now - tcb.sndLastUs), now);
   tcb.sndUna = tcb.iss + 1;
-  tcb.sndWnd = segment().wnd << tcb.sndWndShift;
+  tcb.sndWnd = segmentWindow(<u32>tcb.sndWndShift);
   tcb.sndWndMax = tcb.sndWnd;
   tcb.sndWl1 = segment().seq;
   tcb.sndWl2 = segment().ack;
   tcb.flags &= ~(<u32>Flag.SYN_DUE);
   timerClear(ptr, Timer.RTO);
-  connectionEstablished(ptr, now);
+  handshakeDone(ptr, now);
   outAdd(ptr);
 }
 
@@ -326,7 +314,7 @@ function enterTimeWait(ptr: usize, now: u64): void {
   record.ownerPeer = tcb.ownerPeer;
   record.ownerFlow = tcb.ownerFlow;
   record.handle = tcb.handle;
-  record.window = min<u32>((tcb.rcvAdv - tcb.rcvNxt) >> tcb.rcvWndShift, 0xffff);
+  record.window = <u16>windowField(tcb.rcvAdv - tcb.rcvNxt, <u32>tcb.rcvWndShift);
   if (owed) timeWaitAck(index, now);
   connectionEnd(ptr, Err.OK, false);
 }

@@ -23,12 +23,20 @@ const HYSTART_SAMPLES: u32 = 8;
 const HYSTART_CSS_DIVISOR: u32 = 4;
 const HYSTART_CSS_ROUNDS: u32 = 5;
 
+/** Fractions of a byte of W_est, of 65,536. */
+const PART_SHIFT: u32 = 16;
+const INFINITE: u32 = 0xffffffff;
+
 /** RFC 6928: min(10 * MSS, max(2 * MSS, 14600)). */
+function initialWindow(tcb: Tcb): u32 {
+  const mss = <u32>tcb.sndMss;
+  return min<u32>(INITIAL_SEGMENTS * mss, max<u32>(2 * mss, 14600));
+}
+
 export function congestionInit(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
-  const mss = <u32>tcb.sndMss;
-  tcb.cwnd = min<u32>(INITIAL_SEGMENTS * mss, max<u32>(2 * mss, 14600));
-  tcb.ssthresh = 0xffffffff;
+  tcb.cwnd = initialWindow(tcb);
+  tcb.ssthresh = INFINITE;
   tcb.hystartEndSeq = tcb.sndNxt;
   tcb.hystartLastRttUs = u32.MAX_VALUE;
   tcb.hystartRttUs = u32.MAX_VALUE;
@@ -38,9 +46,7 @@ export function congestionInit(ptr: usize): void {
 export function congestionAcked(ptr: usize, bytes: u32, limited: bool, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   if (!limited) {
-    // CUBIC's clock stands still while the application has nothing to send (RFC 9438 5.8).
-    if (tcb.cubicEpochUs != 0) tcb.cubicEpochUs += now - tcb.cubicLastUs;
-    tcb.cubicLastUs = now;
+    pause(tcb, now);
     return;
   }
   tcb.cubicLastUs = now;
@@ -57,6 +63,12 @@ export function congestionAcked(ptr: usize, bytes: u32, limited: bool, now: u64)
   else growCubic(tcb, left, now);
 }
 
+/** CUBIC's clock stands still while the application has nothing to send (RFC 9438 4.2, 5.8). */
+function pause(tcb: Tcb, now: u64): void {
+  if (tcb.cubicEpochUs != 0) tcb.cubicEpochUs += now - tcb.cubicLastUs;
+  tcb.cubicLastUs = now;
+}
+
 /** A loss episode begins: ssthresh and what CUBIC remembers. cwnd is recovery's to set. */
 export function congestionReduce(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
@@ -68,18 +80,26 @@ export function congestionReduce(ptr: usize): void {
     return;
   }
   tcb.cubicEpochUs = 0;
+  tcb.cubicPrior = tcb.cwnd;
   // Fast convergence (RFC 9438 4.7): a flow that lost below its old maximum gives way.
   tcb.cubicWMax =
     tcb.cwnd < tcb.cubicWMax ? <u32>((<u64>tcb.cwnd * (100 + BETA_PERCENT)) / 200) : tcb.cwnd;
   tcb.ssthresh = max<u32>(<u32>((<u64>tcb.cwnd * BETA_PERCENT) / 100), floor);
 }
 
+/** The episode began by a timeout: the next curve starts flat from wherever slow start ends (RFC 9438 4.8). */
+export function congestionTimedOut(tcb: Tcb): void {
+  tcb.cubicWMax = 0;
+}
+
 /** After idle time of an RTO and more the window is old: RFC 5681 4.1, halved for each RTO as in RFC 2861. */
-export function congestionIdle(ptr: usize, idleUs: u64): void {
+export function congestionIdle(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   const rto = <u64>tcb.rtoUs;
-  if (rto == 0 || idleUs < rto) return;
-  const restart = min<u32>(INITIAL_SEGMENTS * <u32>tcb.sndMss, tcb.cwnd);
+  const idleUs = now - tcb.sndLastUs;
+  pause(tcb, now);
+  if (idleUs < rto) return;
+  const restart = min<u32>(initialWindow(tcb), tcb.cwnd);
   tcb.ssthresh = max<u32>(tcb.ssthresh, (tcb.cwnd >> 1) + (tcb.cwnd >> 2));
   let left = idleUs;
   let cwnd = tcb.cwnd;
@@ -91,10 +111,10 @@ export function congestionIdle(ptr: usize, idleUs: u64): void {
   tcb.cubicEpochUs = 0;
 }
 
-/** One round-trip sample in slow start: leaves it before the queue overflows (RFC 9406 4.2). */
+/** One round-trip sample in the first slow start: leaves it before the queue overflows (RFC 9406 4.2, 4.3). */
 export function congestionSample(ptr: usize, rttUs: u32): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.ssthresh <= tcb.cwnd) return;
+  if (tcb.ssthresh != INFINITE) return;
   if (seqGe(tcb.sndUna, tcb.hystartEndSeq)) nextRound(tcb);
   if (rttUs < tcb.hystartRttUs) tcb.hystartRttUs = rttUs;
   if (<u32>tcb.hystartSamples < 255) tcb.hystartSamples = <u8>(<u32>tcb.hystartSamples + 1);
@@ -144,29 +164,41 @@ function growCubic(tcb: Tcb, bytes: u32, now: u64): void {
   if (tcb.cubicEpochUs == 0) {
     tcb.cubicEpochUs = now;
     tcb.cubicWEst = tcb.cwnd;
-    if (tcb.cwnd < tcb.cubicWMax) {
-      const k = cbrt((<f64>tcb.cubicWMax / mss - cwnd) / 0.4);
-      tcb.cubicKUs = <u64>(k * 1_000_000.0);
-      tcb.cubicOrigin = tcb.cubicWMax;
-    } else {
-      tcb.cubicKUs = 0;
-      tcb.cubicOrigin = tcb.cwnd;
-    }
+    tcb.cubicWEstPart = 0;
+    tcb.cubicWMax = max<u32>(tcb.cubicWMax, tcb.cwnd); // K is 0 where the window is there already
+    tcb.cubicKUs = <u32>(cbrt((<f64>tcb.cubicWMax / mss - cwnd) / 0.4) * 1_000_000.0);
   }
-  const t = <f64>(now - tcb.cubicEpochUs + <u64>tcb.srttUs) / 1_000_000.0;
-  const offset = t - <f64>tcb.cubicKUs / 1_000_000.0;
-  const origin = <f64>tcb.cubicOrigin / mss;
-  const target = min<f64>(max<f64>(origin + 0.4 * offset * offset * offset, cwnd), 1.5 * cwnd);
-  // Reno-friendly estimate: alpha = 3 * (1 - beta) / (1 + beta), 1 above the old maximum.
-  const alpha = tcb.cubicWEst < tcb.cubicWMax ? 0.529 : 1.0;
-  const estimate = <f64>tcb.cubicWEst / mss + (alpha * (<f64>bytes / mss)) / cwnd;
-  tcb.cubicWEst = <u32>min<f64>(estimate * mss, <f64>CWND_MAX);
-  const wanted = max<f64>(target, estimate);
+  friendly(tcb, bytes);
+  // The later of the two moments decides how fast to go, the earlier whether Reno would be there already (4.2, 4.3).
+  if (curve(tcb, now - tcb.cubicEpochUs) < <f64>tcb.cubicWEst && tcb.cwnd < tcb.cubicWEst) {
+    tcb.cwnd = tcb.cubicWEst;
+    return;
+  }
+  const ahead = curve(tcb, now - tcb.cubicEpochUs + <u64>tcb.srttUs) / mss;
+  const wanted = min<f64>(max<f64>(ahead, cwnd), 1.5 * cwnd);
   const growth = ((wanted - cwnd) / cwnd) * <f64>bytes;
   // Fractions of a byte are kept in cwndAcked as 1/1024 bytes.
   tcb.cwndAcked += <u32>min<f64>(growth * 1024.0, 2_000_000_000.0);
   tcb.cwnd = min<u32>(tcb.cwnd + (tcb.cwndAcked >> 10), CWND_MAX);
   tcb.cwndAcked &= 1023;
+}
+
+/** W_cubic, bytes, so long after the start of the epoch (RFC 9438 4.2). */
+function curve(tcb: Tcb, sinceUs: u64): f64 {
+  const offset = (<f64>sinceUs - <f64>tcb.cubicKUs) / 1_000_000.0;
+  return <f64>tcb.cubicWMax + 0.4 * offset * offset * offset * <f64>tcb.sndMss;
+}
+
+/**
+ * W_est: what Reno would have, growing by alpha = 3 * (1 - beta) / (1 + beta) segments in a round trip, and by one
+ * above what there was before the reduction (RFC 9438 4.3). An ACK adds less than a byte to a large window.
+ */
+function friendly(tcb: Tcb, bytes: u32): void {
+  const alpha = tcb.cubicWEst < tcb.cubicPrior ? 0.529 : 1.0;
+  const grown = (alpha * <f64>bytes * <f64>tcb.sndMss) / <f64>tcb.cwnd;
+  const parts = <u64>tcb.cubicWEstPart + <u64>(grown * 65_536.0);
+  tcb.cubicWEst = min<u32>(tcb.cubicWEst + <u32>(parts >> PART_SHIFT), CWND_MAX);
+  tcb.cubicWEstPart = <u32>(parts & ((1 << PART_SHIFT) - 1));
 }
 
 /** Cube root of a positive number by Newton's method; no library of the host, so the same everywhere. */

@@ -71,6 +71,7 @@ export function connectionOpen(tuplePtr: usize, iss: u32, state: u32): usize {
   tcb.rtoUs = RTO_US_INITIAL;
   tcb.quickAcks = <u8>QUICK_ACKS;
   tcb.rackReoMult = 1;
+  tcb.recoverSeq = iss;
   tcb.keepIntervalUs = 75_000_000;
   tcb.keepProbesMax = 9;
   queueInit(ptr + offsetof<Tcb>("sndQueueHead"), iss + 1);
@@ -81,9 +82,10 @@ export function connectionOpen(tuplePtr: usize, iss: u32, state: u32): usize {
 /** The peer's SYN is known: RCV variables start. */
 export function connectionSynReceived(ptr: usize, irs: u32): void {
   const tcb = changetype<Tcb>(ptr);
+  const promised = tcb.rcvAdv - tcb.rcvNxt; // by our SYN, where that came first
   tcb.irs = irs;
   tcb.rcvNxt = irs + 1;
-  tcb.rcvAdv = irs + 1;
+  tcb.rcvAdv = irs + 1 + promised;
   tcb.rcvRead = irs + 1;
   tcb.rcvUp = irs;
   tcb.rcvSpaceSeq = irs + 1;

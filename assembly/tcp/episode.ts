@@ -27,7 +27,7 @@ export function episodeQuiet(tcb: Tcb): bool {
 /** `bytes` were sent again, with this TSval: what an undo needs to know. */
 export function episodeResent(ptr: usize, bytes: u32, tsVal: u32): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.phase == Phase.RECOVERY) tcb.prrOut += bytes;
+  if (tcb.phase != Phase.OPEN) tcb.prrOut += bytes;
   tcb.undoBytes += bytes;
   if (tcb.undoTsval == 0) tcb.undoTsval = tsVal == 0 ? 1 : tsVal;
 }
@@ -89,7 +89,7 @@ export function episodeRemember(ptr: usize): void {
   tcb.undoSeq = tcb.sndUna;
   tcb.undoCwnd = tcb.cwnd;
   tcb.undoSsthresh = tcb.ssthresh;
-  tcb.undoBytes = 0;
+  tcb.undoBytes = tcb.retransBytes; // a loss probe that is out may be reported as a duplicate as well
   tcb.undoTsval = 0;
   tcb.undoPmtu = 0;
 }
@@ -104,14 +104,18 @@ export function episodeOver(tcb: Tcb): bool {
 export function episodeLeave(tcb: Tcb): void {
   if (tcb.phase != Phase.LOSS) {
     tcb.cwnd = max<u32>(tcb.ssthresh, <u32>tcb.sndMss);
-    if (tcb.phase == Phase.RECOVERY && tcb.rackReoPersist != 0) {
-      tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
-      if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
-    }
   }
+  patienceAges(tcb);
   tcb.phase = <u8>Phase.OPEN;
   tcb.dupAcks = 0;
   tcb.cwndAcked = 0;
+}
+
+/** A recovery ends: the wider window for reordering persists so many of them (RFC 8985 6.2 step 4). */
+function patienceAges(tcb: Tcb): void {
+  if (tcb.phase == Phase.CWR || tcb.rackReoPersist == 0) return;
+  tcb.rackReoPersist = <u8>(<u32>tcb.rackReoPersist - 1);
+  if (tcb.rackReoPersist == 0) tcb.rackReoMult = 1;
 }
 
 /** RFC 9937: as many bytes out as are delivered, scaled so that the window ends at ssthresh. */
@@ -160,6 +164,7 @@ function undo(ptr: usize): void {
     tcb.undoPmtu = 0;
   }
   flightUnlose(ptr);
+  patienceAges(tcb);
   tcb.flags &= ~(<u32>Flag.ECN_CWR); // nothing to tell of any more
   tcb.phase = <u8>Phase.OPEN;
   tcb.dupAcks = 0;

@@ -113,19 +113,26 @@ function retransmissionTimeout(ptr: usize, now: u64): void {
   }
   if (!handshake && RETRIES_R1 <= <u32>tcb.rtoCount) pathSuspect(ptr);
   if (handshake) tcb.flags |= Flag.SYN_DUE;
-  else recoveryTimeout(ptr);
-  timerSet(ptr, Timer.RTO, now + rtoBackedOff(ptr, <u32>tcb.rtoCount));
+  else recoveryTimeout(ptr, now);
+  timerSet(ptr, Timer.RTO, inPatience(tcb, now + rtoBackedOff(ptr, <u32>tcb.rtoCount), now));
   outAdd(ptr);
+}
+
+/** The deadline, or the end of the user's time limit where that comes first (as Linux). */
+function inPatience(tcb: Tcb, when: u64, now: u64): u64 {
+  const end = tcb.troubleUs + tcb.userTimeoutUs;
+  return tcb.userTimeoutUs != 0 && now < end ? min<u64>(when, end) : when;
 }
 
 /** R2: by the user's time limit where there is one, else by the number of retries. */
 function isHopeless(tcb: Tcb, now: u64): bool {
   const tries = <u32>tcb.rtoCount;
-  if (tcb.state == State.SYN_SENT) return RETRIES_SYN <= tries;
+  const overdue = tcb.userTimeoutUs != 0 && tcb.userTimeoutUs <= now - tcb.troubleUs;
+  if (tcb.state == State.SYN_SENT) return overdue || RETRIES_SYN <= tries;
   if (tcb.state == State.SYN_RECEIVED) return RETRIES_SYN_ACK <= tries;
   // A window that is shut, by a peer that still answers, may stay so for ever (MUST-37).
   if (tcb.sndWnd == 0 && now - tcb.rcvLastUs < <u64>RTO_US_MAX) return false;
-  if (tcb.userTimeoutUs != 0) return tcb.userTimeoutUs <= now - tcb.troubleUs;
+  if (tcb.userTimeoutUs != 0) return overdue;
   return ((tcb.flags & Flag.LET_GO) != 0 ? RETRIES_ORPHAN : RETRIES_DATA) <= tries;
 }
 
@@ -144,7 +151,11 @@ function persistTimeout(ptr: usize, now: u64): void {
   if (<u32>tcb.persistCount < 255) tcb.persistCount = <u8>(<u32>tcb.persistCount + 1);
   // A window too small for a full segment takes a piece; a shut one is asked.
   tcb.flags |= tcb.sndWnd != 0 ? Flag.FORCE_ONE : Flag.PROBE_DUE;
-  timerSet(ptr, Timer.PERSIST, now + rtoBackedOff(ptr, <u32>tcb.persistCount));
+  timerSet(
+    ptr,
+    Timer.PERSIST,
+    inPatience(tcb, now + rtoBackedOff(ptr, <u32>tcb.persistCount), now),
+  );
   outAdd(ptr);
 }
 

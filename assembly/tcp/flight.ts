@@ -56,7 +56,8 @@ export function flightResent(ptr: usize, index: u32, now: u64): void {
   unlist(tcb, index);
   if ((node.marks & Mark.LOST) != 0) tcb.lostBytes -= len;
   if ((node.marks & Mark.RETRANS) == 0) tcb.retransBytes += len;
-  node.marks = (node.marks & ~(<u32>Mark.LOST)) | Mark.RETRANS | Mark.EVER;
+  const often: u32 = (node.marks & Mark.EVER) != 0 ? Mark.OFTEN : 0;
+  node.marks = (node.marks & ~(<u32>Mark.LOST)) | Mark.RETRANS | Mark.EVER | often;
   node.xmitUs = <u32>now;
   timeAppend(tcb, index);
 }
@@ -161,16 +162,17 @@ export function flightSplit(ptr: usize, index: u32, at: u32): u32 {
 }
 
 /**
- * Deems everything lost that is not SACKed, in order of sequence number, and joins neighbours: what was cut
- * into small pieces leaves in full segments again.
+ * Deems lost what is not SACKed and left `ageUs` ago or earlier, the first one in any case, in order of sequence
+ * number; and joins neighbours: what was cut into small pieces leaves in full segments again. RFC 8985 6.3.
  */
-export function flightLoseAll(ptr: usize): void {
+export function flightLoseOlder(ptr: usize, ageUs: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
+  const since = <u32>now - ageUs;
   let index = tcb.flightHead;
   while (index != 0) {
     const node = nodeAt(index);
-    if ((node.marks & Mark.SACKED) == 0) {
-      while (node.next != 0 && (nodeAt(node.next).marks & Mark.SACKED) == 0) join(tcb, index);
+    if (index == tcb.flightHead || isOld(index, since)) {
+      while (node.next != 0 && isOld(node.next, since)) join(tcb, index);
       if ((node.marks & Mark.LOST) != 0) {
         unlist(tcb, index); // its turn is by sequence number now
         tcb.lostBytes -= node.end - node.start;
@@ -181,6 +183,13 @@ export function flightLoseAll(ptr: usize): void {
     }
     index = node.next;
   }
+}
+
+/** Not SACKed, and sent by then or deemed lost already. */
+function isOld(index: u32, since: u32): bool {
+  const node = nodeAt(index);
+  if ((node.marks & Mark.SACKED) != 0) return false;
+  return (node.marks & Mark.LOST) != 0 || <i32>(node.xmitUs - since) <= 0;
 }
 
 /** Takes back every verdict of loss: the timeout or the recovery was spurious. */
@@ -251,8 +260,13 @@ function markSacked(tcb: Tcb, index: u32): void {
   if (tcb.sackedBytes == len || seqLt(tcb.fack, node.end)) tcb.fack = node.end;
 }
 
+/** An order of transmissions begins with the first of them: what was known of older ones says nothing any more. */
 function timeAppend(tcb: Tcb, index: u32): void {
   const node = nodeAt(index);
+  if (tcb.flightNew == 0) {
+    tcb.rackXmitUs = node.xmitUs;
+    tcb.rackEndSeq = node.start;
+  }
   node.older = tcb.flightNew;
   node.newer = 0;
   if (tcb.flightNew != 0) nodeAt(tcb.flightNew).newer = index;
@@ -285,7 +299,7 @@ function join(tcb: Tcb, index: u32): void {
   if ((next.marks & Mark.RETRANS) != 0) tcb.retransBytes -= len;
   if ((node.marks & Mark.LOST) != 0) tcb.lostBytes += len;
   if ((node.marks & Mark.RETRANS) != 0) tcb.retransBytes += len;
-  node.marks |= next.marks & Mark.EVER;
+  node.marks |= next.marks & (Mark.EVER | Mark.OFTEN);
   node.end = next.end;
   node.next = next.next;
   if (next.next != 0) nodeAt(next.next).prev = index;

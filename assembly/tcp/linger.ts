@@ -28,10 +28,21 @@ export function timeWaitArrives(descPtr: usize, index: u32, now: u64): i32 {
     timeWaitAck(index, now);
     return Verdict.CONSUMED;
   }
-  if ((seg.flags & TcpFlag.FIN) != 0) timeWaitRestart(index, now);
-  // An ACK without anything is not answered, or two such ends would talk for ever.
-  if (segmentLen() != 0 || seg.seq != record.rcvNxt) timeWaitAck(index, now);
+  const len = segmentLen();
+  // Only the peer's FIN itself starts the time anew: not one that anybody could send.
+  const again = (seg.flags & TcpFlag.FIN) != 0 && seg.seq + len == record.rcvNxt;
+  if (again) timeWaitRestart(index, now);
+  // An ACK without anything is not answered; a strange one now and then only, or two such ends would talk for ever.
+  if (len != 0 || (seg.seq != record.rcvNxt && mayAnswer(record, now))) timeWaitAck(index, now);
   return Verdict.CONSUMED;
+}
+
+/** A strange ACK is answered once a second (RFC 5961 7). */
+function mayAnswer(record: TimeWait, now: u64): bool {
+  const second = ((<u32>(now / 1_000_000)) & 0x7fff) + 1;
+  if (<u32>record.answered == second) return false;
+  record.answered = <u16>second;
+  return true;
 }
 
 /** Queues the ACK of a record: where both directions ended. */
@@ -58,6 +69,8 @@ export function timeWaitAck(index: u32, now: u64): void {
 function synReopens(record: TimeWait): bool {
   const seg = segment();
   const stamped = (record.flags & Flag.TIMESTAMPS) != 0;
+  // The old connection had none: with PAWS no segment of it can harm the new one.
+  if (!stamped && (seg.present & OptionBit.TIMESTAMPS) != 0) return true;
   if (stamped && (seg.present & OptionBit.TIMESTAMPS) != 0) {
     if (seqGt(seg.tsVal, record.tsRecent)) return true;
     if (seqLt(seg.tsVal, record.tsRecent)) return false;

@@ -39,6 +39,8 @@ export enum Mark {
   RETRANS = 4,
   /** Was ever sent again: no round-trip sample (Karn). */
   EVER = 8,
+  /** More than once. */
+  OFTEN = 16,
 }
 
 let basePtr: usize = 0;

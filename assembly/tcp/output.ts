@@ -192,7 +192,7 @@ function sendNext(ptr: usize, now: u64): bool {
   const finDue = (tcb.flags & Flag.FIN_QUEUED) != 0;
   if (queued == 0) return finDue && sendNew(ptr, 0, now);
   const flight = tcb.sndNxt - tcb.sndUna;
-  if (flight == 0 && tcb.sndLastUs != 0) congestionIdle(ptr, now - tcb.sndLastUs);
+  if (flight == 0 && tcb.sndLastUs != 0) congestionIdle(ptr, now);
   const windowLeft = flight < tcb.sndWnd ? tcb.sndWnd - flight : 0;
   const pipe = flightPipe(ptr);
   const limit = tcb.cwnd + recoveryLimited(ptr);

@@ -71,8 +71,9 @@ function isHard(tcb: Tcb, code: u32): bool {
 
 function shrink(ptr: usize, announced: u32): void {
   const tcb = changetype<Tcb>(ptr);
-  const least = tcb.family == 4 ? MTU_MIN_V4 : MTU_MIN_V6;
-  const mtu = max<u32>(announced == 0 ? MTU_UNKNOWN : announced, least);
+  // No IPv6 link takes less, and who says so is not believed (RFC 8201 4).
+  if (tcb.family == 6 && announced < MTU_MIN_V6) return;
+  const mtu = max<u32>(announced == 0 ? MTU_UNKNOWN : announced, MTU_MIN_V4);
   if (<u32>tcb.pmtu <= mtu) return;
   tcb.pmtu = <u16>mtu;
   connectionMss(ptr);

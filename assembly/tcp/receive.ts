@@ -20,6 +20,7 @@ import {
   rangeReclaim,
 } from "./reassembly";
 import { segment } from "./segment";
+import { roundMeasure } from "./round";
 import { shareMost, shareTight } from "./share";
 import { nodeAt } from "./node";
 import { Flag, Tcb, Timer } from "./tcb";
@@ -136,6 +137,7 @@ function inOrder(ptr: usize, dataPtr: usize, len: u32, now: u64): void {
   countMany(Counter.TCP_BYTES_IN, taken);
   tcb.unackedBytes += stored;
   tcb.rcvDataUs = max<u32>(<u32>now, 1);
+  roundMeasure(ptr, now);
   eventAdd(ptr, 1 << EventType.READABLE);
   policy(ptr, stored, filled, now);
 }
@@ -190,8 +192,11 @@ function again(ptr: usize, start: u32, end: u32): void {
 function duplicate(ptr: usize, start: u32, end: u32): void {
   const tcb = changetype<Tcb>(ptr);
   if ((tcb.flags & Flag.SACK) != 0 && seqLt(start, end)) {
-    tcb.dsackStart = start;
-    tcb.dsackEnd = end;
+    // One ACK may have to tell of several: what touches goes into one block (as Linux), else the last counts.
+    const due = (tcb.flags & Flag.DSACK_DUE) != 0;
+    const touches = due && seqLe(start, tcb.dsackEnd) && seqLe(tcb.dsackStart, end);
+    tcb.dsackStart = touches ? seqMin(start, tcb.dsackStart) : start;
+    tcb.dsackEnd = touches ? seqMax(end, tcb.dsackEnd) : end;
     tcb.flags |= Flag.DSACK_DUE;
   }
   ackNow(ptr);

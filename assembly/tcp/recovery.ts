@@ -8,18 +8,26 @@
  */
 import { seqGe, seqGt, seqLt } from "../wire/seq";
 import { OptionBit } from "../wire/options";
-import { congestionAcked, congestionReduce, congestionSample } from "./congestion";
 import {
+  congestionAcked,
+  congestionReduce,
+  congestionSample,
+  congestionTimedOut,
+} from "./congestion";
+import {
+  deliveryAnswered,
+  deliveryAnsweredXmitUs,
+  deliveryBegin,
   deliveryBytes,
+  deliveryOldestXmitUs,
   deliveryRackEndSeq,
-  deliveryRackEver,
   deliveryRackXmitUs,
   deliveryRacked,
   deliveryReordered,
-  deliverySampleXmitUs,
+  deliveryYoungestXmitUs,
   deliverySampled,
 } from "./delivery";
-import { flightLose, flightLoseAll, flightPipe, flightRenege, flightSplit } from "./flight";
+import { flightLose, flightLoseOlder, flightPipe, flightRenege, flightSplit } from "./flight";
 import { ecnEchoed, ecnNews } from "./ecn";
 import {
   Phase,
@@ -34,7 +42,7 @@ import {
 } from "./episode";
 import { outAdd } from "./list";
 import { Mark, nodeAt } from "./node";
-import { rtoBackedOff, rttSample } from "./rtt";
+import { rtoBackedOff, rttMinSample, rttSample } from "./rtt";
 import { segment, segmentHasTimestamps } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear, timerGet, timerSet } from "./timer";
@@ -47,6 +55,29 @@ const REO_PERSIST: u32 = 16;
 const WORST_DELAYED_ACK_US: u64 = 200_000;
 const PROBE_US_INITIAL: u64 = 1_000_000;
 const PROBE_US_MIN: u64 = 2_000;
+/** How far back an echoed timestamp is looked up, so that low halves of microseconds compare. */
+const ECHO_AGE_MS_MAX: u32 = 2_000_000;
+
+/** What the D-SACK block of an ACK says. */
+export enum Dsack {
+  NONE = 0,
+  SEEN = 1,
+  /** Both copies of the loss probe arrived. */
+  PROBE = 2,
+}
+
+/** Starts the account of the ACK at hand: what was sent again counts for RACK if it can be the answer to that copy. */
+export function recoveryBegin(ptr: usize, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  let answered = <u32>now - tcb.rttMinUs;
+  if ((tcb.flags & Flag.TIMESTAMPS) != 0 && segmentHasTimestamps() && segment().tsEcr != 0) {
+    const age = <u32>(now / 1000) + tcb.tsOffset - segment().tsEcr;
+    // The last microsecond of the tick that is echoed.
+    const echoed = <u32>(now - (now % 1000)) + 999 - min<u32>(age, ECHO_AGE_MS_MAX) * 1000;
+    if (<i32>age >= 0 && <i32>(answered - echoed) > 0) answered = echoed;
+  }
+  deliveryBegin(ptr, answered);
+}
 
 /**
  * The scoreboard took an ACK: samples, verdicts, window, timers.
@@ -57,15 +88,15 @@ const PROBE_US_MIN: u64 = 2_000;
 export function recoveryAck(
   ptr: usize,
   advanced: bool,
-  dsack: bool,
+  dsack: Dsack,
   priorPipe: u32,
   now: u64,
 ): void {
   const tcb = changetype<Tcb>(ptr);
-  sample(ptr, advanced, now);
+  sample(ptr, advanced && dsack == Dsack.NONE, now);
   rackUpdate(ptr, now);
-  if (dsack) rackDsack(tcb);
-  tailProbeAcked(ptr, advanced, dsack);
+  if (dsack == Dsack.SEEN) rackDsack(tcb);
+  tailProbeAcked(ptr, advanced, dsack == Dsack.PROBE);
   const echoed = ecnEchoed(tcb);
   if (echoed) tcb.undoCwnd = 0; // the network did ask for less (RFC 4015 section 3)
   if (advanced) episodeUndoByTimestamp(ptr);
@@ -88,7 +119,10 @@ export function recoveryAck(
 /** Sets the timer of the tail loss probe where 8985 7.2 wants one; RACK's own timer has precedence. */
 export function recoveryProbe(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.sackedBytes != 0 && timerGet(ptr, Timer.RACK) != 0) return;
+  if (isOvertaken(tcb)) {
+    if (timerGet(ptr, Timer.RACK) == 0) timerSet(ptr, Timer.RACK, now + reorderWindowUs(tcb) + 1);
+    return;
+  }
   if (
     tcb.flightHead == 0 ||
     !episodeQuiet(tcb) ||
@@ -112,7 +146,7 @@ export function recoveryProbe(ptr: usize, now: u64): void {
 export function recoveryTimer(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.flightHead == 0) return;
-  if (tcb.sackedBytes != 0) {
+  if (isOvertaken(tcb)) {
     rackDetect(ptr, now);
     if (tcb.lostBytes == 0) return;
     if (episodeQuiet(tcb)) episodeEnter(ptr);
@@ -141,6 +175,9 @@ export function recoveryLimited(ptr: usize): u32 {
 export function recoveryDuplicate(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
   if (tcb.flightHead == 0) return;
+  // As long as nothing beyond the last episode is acknowledged, it may be the answer to what was sent again in
+  // vain (RFC 6582 3.2 step 2).
+  if (episodeQuiet(tcb) && !seqGt(tcb.sndUna, tcb.recoverSeq)) return;
   if (<u32>tcb.dupAcks < 255) tcb.dupAcks = <u8>(<u32>tcb.dupAcks + 1);
   if (tcb.phase == Phase.RECOVERY) {
     tcb.cwnd += <u32>tcb.sndMss; // one segment has left the network
@@ -167,18 +204,25 @@ export function recoveryPartial(ptr: usize, acked: u32): void {
 }
 
 /** The retransmission timer fired with data outstanding (RFC 6298 5.4, 5681 3.1, 8985 6.3). */
-export function recoveryTimeout(ptr: usize): void {
+export function recoveryTimeout(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  if (tcb.phase == Phase.OPEN) {
+  // In LOSS the first timeout after something was acknowledged is that of a segment which no timeout has sent again.
+  const anew = tcb.phase == Phase.OPEN || (tcb.phase == Phase.LOSS && tcb.rtoCount == 1);
+  const patience = tcb.rackRttUs + reorderWindowUs(tcb);
+  if (anew) {
     episodeRemember(ptr);
     congestionReduce(ptr);
+    congestionTimedOut(tcb);
   }
   tcb.phase = <u8>Phase.LOSS;
   tcb.recoverSeq = tcb.sndNxt;
   tcb.dupAcks = 0;
   tcb.flags &= ~(<u32>(Flag.TLP_OUT | Flag.TLP_DUE));
-  if ((nodeAt(tcb.flightHead).marks & Mark.SACKED) != 0) flightRenege(ptr);
-  flightLoseAll(ptr);
+  const reneged = (nodeAt(tcb.flightHead).marks & Mark.SACKED) != 0;
+  if (reneged) flightRenege(ptr);
+  // RACK decides later about what has just left; it cannot where it knows nothing.
+  const all = reneged || tcb.rackRttUs == 0 || (tcb.flags & Flag.SACK) == 0;
+  flightLoseOlder(ptr, all ? 0 : patience, now);
   tcb.cwnd = flightPipe(ptr) + <u32>tcb.sndMss;
   tcb.flags |= Flag.FORCE_ONE;
   timerClear(ptr, Timer.RACK);
@@ -187,12 +231,18 @@ export function recoveryTimeout(ptr: usize): void {
 function sample(ptr: usize, advanced: bool, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   if (deliverySampled()) {
-    const rtt = <u32>now - deliverySampleXmitUs();
-    rttSample(ptr, rtt, now);
+    const rtt = <u32>now - deliveryYoungestXmitUs();
+    rttMinSample(ptr, rtt, now);
+    rttSample(ptr, <u32>now - deliveryOldestXmitUs(), now);
     congestionSample(ptr, rtt);
     return;
   }
-  // Only data that was sent more than once: the echoed timestamp says which copy (RFC 7323 4.3).
+  if (deliveryAnswered()) {
+    rttSample(ptr, <u32>now - deliveryAnsweredXmitUs(), now);
+    return;
+  }
+  // Only data that was sent more than once: the echoed timestamp says which copy (RFC 7323 4.3). Not so where the ACK
+  // reports a duplicate: it echoes the copy whose own ACK was lost, and the time is that of our timeout.
   if (!advanced || deliveryBytes() == 0 || (tcb.flags & Flag.TIMESTAMPS) == 0) return;
   if (!segmentHasTimestamps() || segment().tsEcr == 0) return;
   const ticks = <u32>(now / 1000) + tcb.tsOffset - segment().tsEcr;
@@ -205,21 +255,20 @@ function rackUpdate(ptr: usize, now: u64): void {
   if (deliveryReordered()) tcb.flags |= Flag.REORDERED;
   if (!deliveryRacked()) return;
   const xmitUs = deliveryRackXmitUs();
-  const rtt = <u32>now - xmitUs;
-  if (deliveryRackEver()) {
-    // An ACK of the first copy must not be taken for one of the second.
-    if (rtt < tcb.rttMinUs) return;
-    if ((tcb.flags & Flag.TIMESTAMPS) != 0 && segmentHasTimestamps() && segment().tsEcr != 0) {
-      const sentMs = <u32>((now - <u64>rtt) / 1000) + tcb.tsOffset;
-      if (seqLt(segment().tsEcr, sentMs)) return;
-    }
-  }
-  tcb.rackRttUs = max<u32>(rtt, 1);
+  tcb.rackRttUs = max<u32>(<u32>now - xmitUs, 1);
   const later = <i32>(xmitUs - tcb.rackXmitUs);
   if (later > 0 || (later == 0 && seqLt(tcb.rackEndSeq, deliveryRackEndSeq()))) {
     tcb.rackXmitUs = xmitUs;
     tcb.rackEndSeq = deliveryRackEndSeq();
   }
+}
+
+/** What was sent first of all that is outstanding left before something that was delivered (RACK_sent_after). */
+function isOvertaken(tcb: Tcb): bool {
+  if (tcb.flightOld == 0 || (tcb.flags & Flag.SACK) == 0) return false;
+  const node = nodeAt(tcb.flightOld);
+  const later = <i32>(node.xmitUs - tcb.rackXmitUs);
+  return later < 0 || (later == 0 && seqLt(node.end, tcb.rackEndSeq));
 }
 
 /** 8985 6.2 step 4: a duplicate means that the window for reordering was too small. */
@@ -261,12 +310,12 @@ function rackDetect(ptr: usize, now: u64): void {
   }
 }
 
-/** 8985 7.4.2: the ACKs after a loss probe tell whether something was lost before it. */
-function tailProbeAcked(ptr: usize, advanced: bool, dsack: bool): void {
+/** 8985 7.4.2: the ACKs after a loss probe tell whether something was lost before it. `twice`: a D-SACK of it. */
+export function tailProbeAcked(ptr: usize, advanced: bool, twice: bool): void {
   const tcb = changetype<Tcb>(ptr);
   const seg = segment();
   if ((tcb.flags & Flag.TLP_OUT) == 0 || seqLt(seg.ack, tcb.tlpEndSeq)) return;
-  if (tcb.tlpIsRetrans == 0 || dsack) {
+  if (tcb.tlpIsRetrans == 0 || twice) {
     tcb.flags &= ~(<u32>Flag.TLP_OUT);
   } else if (seqGt(seg.ack, tcb.tlpEndSeq)) {
     tcb.flags &= ~(<u32>Flag.TLP_OUT);

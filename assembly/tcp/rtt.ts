@@ -6,18 +6,28 @@ import { seqLe } from "../wire/seq";
 import { Tcb } from "./tcb";
 
 export const RTO_US_INITIAL: u32 = 1_000_000;
+/** After a SYN was lost and nothing was measured (RFC 6298 5.7). */
+export const RTO_US_FALLBACK: u32 = 3_000_000;
 export const RTO_US_MIN: u32 = 200_000;
 export const RTO_US_MAX: u32 = 120_000_000;
-const RTT_MIN_WINDOW_US: u64 = 300_000_000;
+const RTT_MIN_WINDOW_US: u32 = 300_000_000;
+
+/** Takes a measurement for the smallest round trip lately. */
+export function rttMinSample(ptr: usize, sampleUs: u32, now: u64): void {
+  const tcb = changetype<Tcb>(ptr);
+  const rtt = max<u32>(sampleUs, 1);
+  const old = RTT_MIN_WINDOW_US < <u32>now - tcb.rttMinSinceUs;
+  if (tcb.rttMinUs == 0 || rtt <= tcb.rttMinUs || old) {
+    tcb.rttMinUs = rtt;
+    tcb.rttMinSinceUs = <u32>now;
+  }
+}
 
 /** Takes one measurement of at least a microsecond. RFC 6298 2.2, 2.3. */
 export function rttSample(ptr: usize, sampleUs: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
   const rtt = max<u32>(sampleUs, 1);
-  if (tcb.rttMinUs == 0 || rtt <= tcb.rttMinUs || tcb.rttMinSinceUs + RTT_MIN_WINDOW_US < now) {
-    tcb.rttMinUs = rtt;
-    tcb.rttMinSinceUs = now;
-  }
+  if (tcb.rttMinUs == 0) rttMinSample(ptr, rtt, now);
   if (tcb.srttUs == 0) {
     tcb.srttUs = rtt;
     tcb.rttvarUs = rtt >> 1;

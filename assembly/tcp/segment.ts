@@ -52,10 +52,13 @@ export class Segment {
   hinted: u32;
   hintSndNxt: u32;
   hintTsval: u32;
+  /** 1: it came with a SYN, so that its window is not scaled (RFC 7323 2.2); stays when the SYN is trimmed. */
+  opening: u32;
 }
 
 /** The segment at hand; overwritten by every segmentRead. */
-export const SEGMENT: usize = memory.data(64, 8);
+export const SEGMENT: usize = memory.data(72, 8);
+if (offsetof<Segment>() > 72) ERROR("SEGMENT is too small");
 /** Its 4-tuple, as a Tuple. */
 export const TUPLE: usize = memory.data(40, 8);
 
@@ -100,6 +103,7 @@ export function segmentRead(descPtr: usize): i32 {
   seg.ecn = ipTrafficClass(ipPtr) & 3;
   seg.tsVal = options.tsVal;
   seg.tsEcr = options.tsEcr;
+  seg.opening = (seg.flags >> 1) & 1;
   seg.hinted = flags & PacketFlag.SYN_HINT;
   seg.hintSndNxt = desc.flow;
   seg.hintTsval = desc.record;
@@ -111,6 +115,12 @@ export function segmentRead(descPtr: usize): i32 {
 export function segmentLen(): u32 {
   const seg = segment();
   return seg.dataLen + ((seg.flags >> 1) & 1) + (seg.flags & 1);
+}
+
+/** Bytes that the peer takes, as the segment at hand says. */
+export function segmentWindow(shift: u32): u32 {
+  const seg = segment();
+  return seg.opening != 0 ? seg.wnd : seg.wnd << shift;
 }
 
 export function segmentHas(flag: u32): bool {

@@ -7,18 +7,13 @@ import { Err } from "../errors";
 import { Verdict } from "../layout";
 import { seqGt, seqLe } from "../wire/seq";
 import { TcpFlag } from "../wire/tcp";
-import {
-  connectionEnd,
-  connectionEstablished,
-  connectionHalfOpen,
-  connectionSynReceived,
-} from "./connection";
+import { connectionEnd, connectionHalfOpen, connectionSynReceived } from "./connection";
 import { ecnAnswered } from "./ecn";
+import { handshakeDone } from "./handshake";
 import { outAdd } from "./list";
 import { synOptionsTake } from "./listen";
 import { ackNow } from "./receive";
 import { refuse } from "./refuse";
-import { rttSample } from "./rtt";
 import { segment } from "./segment";
 import { Flag, Tcb, Timer } from "./tcb";
 import { timerClear } from "./timer";
@@ -54,8 +49,7 @@ export function synSentArrives(ptr: usize, now: u64): i32 {
   tcb.sndUna = seg.ack;
   tcb.sndWl2 = seg.ack;
   timerClear(ptr, Timer.RTO);
-  if (tcb.rtoCount == 0) rttSample(ptr, <u32>(now - tcb.sndLastUs), now);
-  connectionEstablished(ptr, now);
+  handshakeDone(ptr, now);
   ackNow(ptr);
   // The rest of a SYN-ACK, data or FIN, is processed like that of any segment, its SYN gone.
   seg.seq += 1;

@@ -156,8 +156,10 @@ export class Tcb {
   /** Receive autotuning: RCV.READ when the current round began, bytes consumed in the last round. */
   rcvSpaceSeq: u32;
   rcvSpace: u32;
-  /** When that round began. */
-  rcvSpaceUs: u64;
+  /** When that round began, low 32 bits of microseconds, 0: none did. */
+  rcvSpaceUs: u32;
+  /** A round trip as the receiver sees it (round.ts), microseconds, 0: not measured yet. */
+  rcvRttUs: u32;
 
   // ---- segments: indexes of nodes (node.ts), 0: none
   /** Sent and not cumulatively acknowledged, by sequence number; they cover [SND.UNA, SND.NXT). */
@@ -191,9 +193,11 @@ export class Tcb {
   srttUs: u32;
   rttvarUs: u32;
   rtoUs: u32;
-  /** Smallest round trip seen lately (RFC 8985 RACK.min_RTT), 0: none, and since when it counts. */
+  /** Smallest round trip seen lately (RFC 8985 RACK.min_RTT), 0: none, and since when it counts, low 32 bits. */
   rttMinUs: u32;
-  rttMinSinceUs: u64;
+  rttMinSinceUs: u32;
+  /** Since when rcvRttSeq waits, without timestamps; low 32 bits of microseconds, 0: it does not. */
+  rcvRttSinceUs: u32;
   /** RACK.xmit_ts of the most recently sent segment that was delivered, low 32 bits of microseconds. */
   rackXmitUs: u32;
   /** RACK.end_seq of it. */
@@ -244,14 +248,16 @@ export class Tcb {
   undoSsthresh: u32;
   /** TSval of the first retransmission of the episode (Eifel); 0: none. */
   undoTsval: u32;
-  /** CUBIC (RFC 9438), windows in bytes. */
+  /** CUBIC (RFC 9438), windows in bytes: W_max, W_est, cwnd_prior. */
   cubicWMax: u32;
   cubicWEst: u32;
-  cubicOrigin: u32;
+  cubicPrior: u32;
   /** Start of the epoch, 0: none. */
   cubicEpochUs: u64;
-  /** K, microseconds from the epoch's start to the origin. */
-  cubicKUs: u64;
+  /** K, microseconds from the epoch's start to W_max. */
+  cubicKUs: u32;
+  /** W_est's part of a byte, in 65,536. */
+  cubicWEstPart: u32;
   /** W_cubic cannot grow before idle time is taken out of the epoch. */
   cubicLastUs: u64;
   /** HyStart++ (RFC 9406). */
@@ -283,8 +289,10 @@ export class Tcb {
   userTimeoutUs: u64;
   /** When the data that is outstanding now was first retransmitted or probed, 0: it was not. */
   troubleUs: u64;
-  /** Start of the interval in which challenge ACKs are counted (RFC 5961 7). */
-  challengeUs: u64;
+  /** When a stray segment was last answered (RFC 5961 7), low 32 bits of microseconds, 0: never. */
+  challengeUs: u32;
+  /** What the next sample of rcvRttUs waits for: another echo than this, or RCV.NXT to reach this. */
+  rcvRttSeq: u32;
   /** Unanswered keep-alive probes, and how many are allowed. */
   keepProbes: u8;
   keepProbesMax: u8;

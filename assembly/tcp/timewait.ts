@@ -5,7 +5,7 @@
  *
  *   0 tuple 40 bytes
  *  40 sndNxt  44 rcvNxt  48 tsRecent  52 tsOffset  56 tsLastSent  60 flags
- *  64 ownerPeer  68 ownerFlow  72 hashNext  76 next  80 prev  84 window u32
+ *  64 ownerPeer  68 ownerFlow  72 hashNext  76 next  80 prev  84 window u16  86 answered u16
  *  88 expireUs u64   96 tsRecentUs u64  104 handle u32  108 state u32
  */
 import { Counter, count } from "../counters";
@@ -36,7 +36,9 @@ export class TimeWait {
   next: u32;
   prev: u32;
   /** Window field of its ACKs. */
-  window: u32;
+  window: u16;
+  /** 1 + the second in which a strange ACK was last answered (15 bits of it), 0: none was. */
+  answered: u16;
   expireUs: u64;
   tsRecentUs: u64;
   /** Handle that the connection had. */

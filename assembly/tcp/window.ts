@@ -9,6 +9,7 @@
 import { seqGt } from "../wire/seq";
 import { CHUNK_MASK, CHUNK_SHIFT } from "./chunk";
 import { configRcvBufMax } from "./config";
+import { roundUs } from "./round";
 import { shareMost, shareTight } from "./share";
 import { Flag, Tcb } from "./tcb";
 
@@ -49,11 +50,15 @@ export function windowAdvertise(ptr: usize, syn: bool): u32 {
   const tcb = changetype<Tcb>(ptr);
   const shift: u32 = syn ? 0 : <u32>tcb.rcvWndShift;
   const edge = windowEdge(ptr);
-  // Rounded up, so that the edge never moves left by a fraction of the scale.
-  const field = min<u32>((edge - tcb.rcvNxt + ((1 << shift) - 1)) >> shift, 0xffff);
+  const field = windowField(edge - tcb.rcvNxt, shift);
   const advertised = tcb.rcvNxt + (field << shift);
   if (seqGt(advertised, tcb.rcvAdv)) tcb.rcvAdv = advertised;
   return field;
+}
+
+/** So many bytes as a window field: rounded up, so that no edge moves left by a fraction of the scale. */
+export function windowField(bytes: u32, shift: u32): u32 {
+  return min<u32>((bytes + ((1 << shift) - 1)) >> shift, 0xffff);
 }
 
 /** The first window of a connection that has no block yet. */
@@ -89,8 +94,7 @@ export function windowWorthTelling(ptr: usize): bool {
 /** Dynamic right-sizing: once a round trip the buffer becomes twice what was read in it. */
 export function windowConsumed(ptr: usize, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  const round = max<u64>(<u64>tcb.srttUs, 1000);
-  if (tcb.rcvSpaceUs != 0 && now < tcb.rcvSpaceUs + round) return;
+  if (tcb.rcvSpaceUs != 0 && <u32>now - tcb.rcvSpaceUs < roundUs(tcb)) return;
   const read = tcb.rcvRead - tcb.rcvSpaceSeq;
   if (tcb.rcvSpaceUs != 0 && tcb.rcvSpace < read && !shareTight()) {
     const wanted = <u64>read * 2 + 16 * <u64>tcb.rcvMss;
@@ -98,5 +102,5 @@ export function windowConsumed(ptr: usize, now: u64): void {
     tcb.rcvSpace = read;
   }
   tcb.rcvSpaceSeq = tcb.rcvRead;
-  tcb.rcvSpaceUs = now;
+  tcb.rcvSpaceUs = max<u32>(<u32>now, 1);
 }

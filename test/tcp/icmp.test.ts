@@ -1,9 +1,9 @@
 /** ICMP errors: which are believed, what they change, what the application hears. RFC 9293 3.9.2.2, 5927, 1191. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { counter } from "../support/batch.ts";
+import { counter, drain, feed } from "../support/batch.ts";
 import { BUILDS } from "../support/core.ts";
-import { option } from "../support/packet.ts";
+import { SYN, option } from "../support/packet.ts";
 import { pattern } from "./pair.ts";
 import { Peer, sizes } from "./peer.ts";
 
@@ -123,7 +123,34 @@ for (const build of BUILDS) {
       peer.icmp(tooBig, peer.quote(peer.ack), 9000);
       assert.is(peer.info("PMTU"), 1500);
       peer.icmp(tooBig, peer.quote(peer.ack), 70);
-      assert.is(peer.info("PMTU"), family === 4 ? 552 : 1280);
+      // A router of IPv4 may have meant it, more or less; one of IPv6 cannot have (RFC 8201 4).
+      assert.is(peer.info("PMTU"), family === 4 ? 552 : 1500);
+      if (family === 4) return;
+      for (const mtu of [0, 1279]) peer.icmp(tooBig, peer.quote(peer.ack), mtu);
+      assert.is(peer.info("PMTU"), 1500);
+      peer.icmp(tooBig, peer.quote(peer.ack), 1280);
+      assert.is(peer.info("PMTU"), 1280);
+    });
+
+    if (family === 6) continue;
+
+    icmp(title("sets DF on every packet of IPv4, answers without a connection too"), () => {
+      const peer = opened();
+      peer.end.write(peer.handle, pattern(5000), peer.now);
+      const syn = peer.build({ flags: SYN, ack: 0, sourcePort: 7, options: option.mss(1460) });
+      const stray = peer.build({ sourcePort: 8 });
+      feed(peer.end.core, [syn, stray], peer.clock);
+      const out = drain(peer.end.core, "pollTransmit", peer.clock);
+      assert.ok(out.length >= 5);
+      for (const { bytes } of out) assert.is(bytes[6]! & 0xe0, 0x40, "DF, and no fragment");
+    });
+
+    icmp(title("takes 576 for an MTU that a router does not name"), () => {
+      const peer = opened();
+      peer.write(pattern(3000));
+      const again = peer.icmp([3, 4], peer.quote(peer.ack), 0);
+      assert.is(peer.info("PMTU"), 576);
+      assert.ok(again.length > 0 && again.every(({ totalLen }) => totalLen <= 576));
     });
   }
 }
