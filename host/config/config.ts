@@ -124,6 +124,8 @@ export interface ClassifierConfig extends MemberConfig {
   /** Names that rules use. */
   readonly backends: readonly string[];
   readonly rules: readonly Rule[];
+  /** Agree to ECN (RFC 3168) with clients that ask for it. */
+  readonly ecn: boolean;
 }
 
 export interface BackendConfig extends MemberConfig {
@@ -157,6 +159,7 @@ const NODE_FLAGS = {
 const ROUTING_FLAGS = {
   route: many("RULE", "'host=api.example path=/v1/* -> b1,b2', the first match decides", String),
   pool: many("POOL", "'name=b1,b2 policy=least-connections'", String),
+  ecn: onOff("agree to ECN (RFC 3168) with clients that ask for it"),
 };
 
 export const FORWARDER_FLAGS = {
@@ -166,7 +169,6 @@ export const FORWARDER_FLAGS = {
   classifier: many(PEER_FORM, "a classifier on a node of its own (default: none)", parsePeer),
   ...ROUTING_FLAGS,
   announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
-  ecn: onOff("agree to ECN (RFC 3168) with clients that ask for it"),
   timeout: timeoutFlag("forwarder"),
   ...NODE_FLAGS,
 };
@@ -229,7 +231,7 @@ export function classifierConfig(input: FlagInput): ClassifierConfig {
   for (const { family } of services) checkFamily(family, member.tunnels);
   const rules = parseRules(flags, backends);
   checkRouting(services, rules);
-  return { ...member, services, backends, rules };
+  return { ...member, services, backends, rules, ecn: flags.ecn };
 }
 
 export function backendConfig(input: FlagInput): BackendConfig {

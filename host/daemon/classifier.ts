@@ -8,7 +8,7 @@ import { nodeId } from "../transport/create.ts";
 import type { Log } from "../node/environment.ts";
 import { addServices } from "./services.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { openNode, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
+import { openNode, patienceOf, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 
@@ -74,7 +74,7 @@ async function open(
     persist: false,
     log,
     role: (parts) => {
-      const how = { listens: true, ecn: false };
+      const how = { listens: true, ecn: config.ecn };
       const narrowed = addServices(parts.core, config.services, how);
       const named = (name: string) => ({ name, id: nodeId(parts.cipher, name) });
       classifier = new ClassifierNode({
@@ -86,6 +86,7 @@ async function open(
         connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
         headLimitUs: headMs === undefined ? undefined : headMs * 1000,
         routingOf: routingOf(config.services),
+        patience: patienceOf(config),
         mtu: config.mtu ?? SIZES.mtu,
         narrowed,
         events: {

@@ -20,6 +20,7 @@ import type { CensusItem, HeartbeatMessage, Message, RelayMessage } from "./mess
 import { Migrator } from "./migrator.ts";
 import { clientTuple } from "./packet.ts";
 import { Paths } from "./paths.ts";
+import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
@@ -46,6 +47,8 @@ export interface ClassifierNodeOptions {
   readonly connectionsMax: number;
   readonly headLimitUs?: number | undefined;
   readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
+  /** For connections that begin here; it moves with them. */
+  readonly patience?: Patience | undefined;
   readonly mtu: number;
   /** The narrowest link behind the services is another one, as the forwarder says. */
   readonly narrowed?: (mtu: number) => void;
@@ -294,6 +297,7 @@ export class ClassifierNode implements Role {
   }
 
   #accepted(event: CoreEvent): void {
+    setPatience(this.#options.core, event.handle, this.#options.patience);
     const key = tupleKey(event.tuple);
     const forwarder = this.#origins.get(key);
     this.#origins.delete(key);

@@ -196,6 +196,7 @@ export class Cluster {
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
         headLimitUs,
         routingOf: this.#options.routingOf,
+        patience: this.#options.patience,
         mtu: SMALL_PARAMETERS.mtu,
         events: { restart: () => undefined, ...forwarderEvents, ...classifierEvents?.(name) },
       });

@@ -105,6 +105,20 @@ config("takes every flag of a forwarder", () => {
   assert.equal(structuredClone(made), made, "can be sent to a Worker");
 });
 
+config("takes ECN and the time-outs of connections at a classifier too", () => {
+  const flags = {
+    vip: ["10.0.0.100:80"],
+    forwarder: ["f1=10.1.0.1,tunnel=10.2.0.1"],
+    tunnel: ["10.2.0.21"],
+    backend: ["b1"],
+    name: "c1",
+  };
+  assert.is(classifierConfig(flags).ecn, false);
+  const made = classifierConfig({ ...flags, ecn: true, timeout: ["keep-alive=1m", "user=2m"] });
+  assert.is(made.ecn, true);
+  assert.equal(made.timeouts, { keepAliveMs: 60_000, userMs: 120_000 });
+});
+
 config("listens on IPv6 too when a peer is reached by it", () => {
   const made = backendConfig({ ...BACKEND, forwarder: ["f1=fd01::1,tunnel=10.2.0.1"] });
   assert.equal(made.listen, { address: "::", family: 6, port: 4433 });

@@ -63,15 +63,19 @@ endings("come by keep-alive when a client vanishes from an idle connection, else
 
 endings("come by keep-alive to a client that vanishes while its request is read", () => {
   for (const patience of [PATIENCE, undefined]) {
-    const headLimitUs = 3600 * SECOND;
-    const scene = new Scene(["b1"], 1, { headLimitUs, ...(patience ? { patience } : {}) });
-    const visitor = scene.connect();
-    visitor.say("GET / HTTP/1.1\r\n");
-    scene.pass(SECOND);
-    assert.is(scene.lb.role.classifier.size, 1);
-    visitor.tcp.vanish();
-    scene.pass(160 * SECOND);
-    assert.is(scene.lb.role.classifier.size, patience ? 0 : 1);
+    for (const classifiers of [[], ["c1"]]) {
+      const headLimitUs = 3600 * SECOND;
+      const options = { headLimitUs, classifiers, ...(patience ? { patience } : {}) };
+      const scene = new Scene(["b1"], 1, options);
+      const visitor = scene.connect();
+      visitor.say("GET / HTTP/1.1\r\n");
+      scene.pass(SECOND);
+      const role = scene.cluster.classifiers[0]?.role ?? scene.lb.role;
+      assert.is(role.classifier.size, 1);
+      visitor.tcp.vanish();
+      scene.pass(160 * SECOND);
+      assert.is(role.classifier.size, patience ? 0 : 1, `classifier: ${classifiers.join()}`);
+    }
   }
 });
 
