@@ -109,7 +109,6 @@ export interface ForwarderConfig extends NodeConfig {
   readonly announce: string | undefined;
   /** Where operators' commands are taken; undefined: at the default place, if there can be one. */
   readonly control: string | undefined;
-  /** Agree to ECN (RFC 3168) with clients that ask for it. */
   readonly ecn: boolean;
 }
 
@@ -124,7 +123,6 @@ export interface ClassifierConfig extends MemberConfig {
   /** Names that rules use. */
   readonly backends: readonly string[];
   readonly rules: readonly Rule[];
-  /** Agree to ECN (RFC 3168) with clients that ask for it. */
   readonly ecn: boolean;
 }
 
