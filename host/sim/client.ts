@@ -5,7 +5,7 @@
  * a fixed window of segments in flight, go-back on timeout, one fast retransmission.
  */
 import { ACK, FIN, PSH, RST, SYN, option, viewTcp, type TcpPacket } from "./packet.ts";
-import { Segments, type ClientOptions } from "./segments.ts";
+import { Segments, type ClientOptions, type SimClient } from "./segments.ts";
 import { add, after, distance, word16, word32 } from "./sequence.ts";
 
 export type { ClientEvents, ClientOptions } from "./segments.ts";
@@ -20,7 +20,7 @@ const TIME_WAIT_US = 1_000_000;
 
 type ClientState = "closed" | "syn-sent" | "open" | "time-wait";
 
-export class StrictClient {
+export class StrictClient implements SimClient {
   readonly #options: ClientOptions;
   readonly #segments: Segments;
   #state: ClientState = "closed";
@@ -92,7 +92,7 @@ export class StrictClient {
   }
 
   abort(): void {
-    if (this.#state === "open") this.#segment(this.#sndNxt, RST | ACK, new Uint8Array(0));
+    if (this.#state === "open") this.#segment(this.#sndNxt, RST | ACK, NONE);
     this.#finish("closed");
   }
 
@@ -284,7 +284,7 @@ export class StrictClient {
     }
     if (this.#finQueued && !this.#finSent && this.#unsent.length === 0) {
       this.#finSent = true;
-      this.#emit(new Uint8Array(0), true);
+      this.#emit(NONE, true);
     }
     if (this.#outstanding.length > 0 || this.#unsent.length > 0) this.#armIfIdle();
   }
@@ -337,7 +337,7 @@ export class StrictClient {
 
   /** Zero window: an ACK from below the window makes the server repeat what it advertises. */
   #probe(): void {
-    this.#segment(add(this.#sndUna, -1), ACK, new Uint8Array(0));
+    this.#segment(add(this.#sndUna, -1), ACK, NONE);
     this.#pump();
   }
 
@@ -346,7 +346,7 @@ export class StrictClient {
   }
 
   #acknowledge(): void {
-    this.#segment(this.#sndNxt, ACK, new Uint8Array(0));
+    this.#segment(this.#sndNxt, ACK, NONE);
   }
 
   #segment(seq: number, flags: number, payload: Uint8Array): void {
@@ -362,7 +362,7 @@ export class StrictClient {
   }
 
   #refuse(segment: TcpPacket): void {
-    if (segment.flags & ACK) this.#segments.send(segment.ack, 0, RST, new Uint8Array(0), NONE, 0);
+    if (segment.flags & ACK) this.#segments.send(segment.ack, 0, RST, NONE, NONE, 0);
   }
 
   #closeIfDone(): void {

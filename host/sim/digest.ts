@@ -26,10 +26,12 @@ export class Digest {
   }
 
   bytes(bytes: Uint8Array): void {
-    const whole = bytes.byteOffset % 4 === 0 ? bytes.length >>> 2 : 0;
-    const words = new Int32Array(bytes.buffer, whole > 0 ? bytes.byteOffset : 0, whole);
-    for (let index = 0; index < whole; index++) this.#word(words[index] as number);
-    for (let index = 4 * whole; index < bytes.length; index++) this.#word(bytes[index] as number);
+    const whole = bytes.length & ~3;
+    for (let at = 0; at < whole; at += 4) {
+      const low = bytes[at]! | (bytes[at + 1]! << 8);
+      this.#word(low | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
+    }
+    for (let at = whole; at < bytes.length; at++) this.#word(bytes[at]!);
   }
 
   /** A round of MurmurHash3 (Appleby): every bit of a word reaches the state. */

@@ -3,6 +3,7 @@
  * tests compare with. Every field can be set, wrong values too; what is left out gets a sane default.
  */
 import { formatAddress, parseAddress } from "../core/address.ts";
+import { getU16, getU32, putU16, putU32 } from "./sequence.ts";
 
 /** An address given as text or as bytes in network order. */
 export type Address = string | Uint8Array;
@@ -136,11 +137,11 @@ export interface TcpOption {
 }
 
 /** One's complement sum of 16-bit big-endian words, folded: RFC 1071 in its plainest form. */
-export function internetSum(bytes: Uint8Array, start = 0): number {
-  const even = bytes.length & ~1;
+export function internetSum(bytes: Uint8Array, start = 0, from = 0, end = bytes.length): number {
+  const even = end - ((end - from) & 1);
   let sum = start;
-  for (let i = 0; i < even; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;
-  if (even < bytes.length) sum += bytes[even]! << 8;
+  for (let i = from; i < even; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;
+  if (even < end) sum += bytes[even]! << 8;
   return fold(sum);
 }
 
@@ -172,78 +173,80 @@ export function pseudoHeaderSum(
 }
 
 export function buildTcp(fields: IpFields & TcpFields): Uint8Array {
-  const options = fields.options ?? new Uint8Array(0);
-  const payload = fields.payload ?? new Uint8Array(0);
-  const segment = new Uint8Array(20 + options.length + payload.length);
-  const view = new DataView(segment.buffer);
-  view.setUint16(0, fields.sourcePort);
-  view.setUint16(2, fields.destinationPort);
-  view.setUint32(4, fields.seq ?? 0);
-  view.setUint32(8, fields.ack ?? 0);
-  segment[12] = ((fields.dataOffset ?? (20 + options.length) / 4) & 15) << 4;
-  segment[13] = fields.flags ?? ACK;
-  view.setUint16(14, fields.window ?? 65535);
-  view.setUint16(18, fields.urgent ?? 0);
-  segment.set(options, 20);
-  segment.set(payload, 20 + options.length);
+  const { options = NONE, payload = NONE } = fields;
+  const [source, destination] = [toAddress(fields.source), toAddress(fields.destination)];
+  const at = ipHeaderLen(fields, source);
+  const len = 20 + options.length + payload.length;
+  const out = new Uint8Array(at + len);
+  putU16(out, at, fields.sourcePort);
+  putU16(out, at + 2, fields.destinationPort);
+  putU32(out, at + 4, fields.seq ?? 0);
+  putU32(out, at + 8, fields.ack ?? 0);
+  out[at + 12] = ((fields.dataOffset ?? (20 + options.length) / 4) & 15) << 4;
+  out[at + 13] = fields.flags ?? ACK;
+  putU16(out, at + 14, fields.window ?? 65535);
+  putU16(out, at + 18, fields.urgent ?? 0);
+  if (options.length > 0) out.set(options, at + 20);
+  if (payload.length > 0) out.set(payload, at + 20 + options.length);
   const protocol = fields.protocol ?? PROTOCOL_TCP;
-  const pseudo = pseudoHeaderSum(
-    toAddress(fields.source),
-    toAddress(fields.destination),
-    protocol,
-    segment.length,
-  );
-  const full = ~internetSum(segment, pseudo) & 0xffff;
-  view.setUint16(16, fields.tcpChecksum ?? (fields.partialChecksum ? pseudo : full));
-  return buildIp({ ...fields, protocol }, segment);
+  const pseudo = pseudoHeaderSum(source, destination, protocol, len);
+  const full = ~internetSum(out, pseudo, at) & 0xffff;
+  putU16(out, at + 16, fields.tcpChecksum ?? (fields.partialChecksum ? pseudo : full));
+  ipWriter(source)(out, fields, protocol, [source, destination]);
+  return out;
 }
 
 /** Puts an IP header before a transport message. */
 export function buildIp(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
-  return toAddress(fields.source).length === 4
-    ? buildIp4(fields, message)
-    : buildIp6(fields, message);
+  const [source, destination] = [toAddress(fields.source), toAddress(fields.destination)];
+  const at = ipHeaderLen(fields, source);
+  const out = new Uint8Array(at + message.length);
+  out.set(message, at);
+  ipWriter(source)(out, fields, fields.protocol, [source, destination]);
+  return out;
 }
 
-function buildIp4(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
-  const ipOptions = fields.ipOptions ?? new Uint8Array(0);
-  const header = new Uint8Array(20 + ipOptions.length);
-  const view = new DataView(header.buffer);
-  header[0] = ((fields.version ?? 4) << 4) | (fields.ihl ?? header.length / 4);
-  header[1] = fields.trafficClass ?? 0;
-  view.setUint16(2, fields.totalLen ?? header.length + message.length);
-  view.setUint16(4, fields.identification ?? 0);
-  view.setUint16(6, fields.fragment ?? 0x4000);
-  header[8] = fields.ttl ?? 64;
-  header[9] = fields.protocol;
-  header.set(toAddress(fields.source), 12);
-  header.set(toAddress(fields.destination), 16);
-  header.set(ipOptions, 20);
-  view.setUint16(10, fields.ipChecksum ?? ~internetSum(header) & 0xffff);
-  return concat(header, message);
+function ipHeaderLen({ ipOptions, extensions }: IpFields, source: Uint8Array): number {
+  if (source.length === 4) return 20 + (ipOptions?.length ?? 0);
+  return (extensions ?? []).reduce((sum, { bytes }) => sum + bytes.length, 40);
 }
 
-function buildIp6(fields: IpFields & { protocol: number }, message: Uint8Array): Uint8Array {
-  const header = new Uint8Array(40);
-  const view = new DataView(header.buffer);
-  const extensions = (fields.extensions ?? []).map(({ type, bytes }) => ({
-    type,
-    bytes: Uint8Array.from(bytes),
-  }));
-  extensions.forEach(({ bytes }, i) => (bytes[0] = extensions[i + 1]?.type ?? fields.protocol));
-  const body = concat(...extensions.map(({ bytes }) => bytes), message);
+const ipWriter = (source: Uint8Array): WriteIp => (source.length === 4 ? writeIp4 : writeIp6);
+
+type Ends = readonly [source: Uint8Array, destination: Uint8Array];
+type WriteIp = (out: Uint8Array, fields: IpFields, protocol: number, ends: Ends) => void;
+
+const writeIp4: WriteIp = (out, fields, protocol, [source, destination]) => {
+  const headerLen = 20 + (fields.ipOptions?.length ?? 0);
+  out[0] = ((fields.version ?? 4) << 4) | (fields.ihl ?? headerLen / 4);
+  out[1] = fields.trafficClass ?? 0;
+  putU16(out, 2, fields.totalLen ?? out.length);
+  putU16(out, 4, fields.identification ?? 0);
+  putU16(out, 6, fields.fragment ?? 0x4000);
+  out[8] = fields.ttl ?? 64;
+  out[9] = protocol;
+  out.set(source, 12);
+  out.set(destination, 16);
+  if (fields.ipOptions) out.set(fields.ipOptions, 20);
+  putU16(out, 10, fields.ipChecksum ?? ~internetSum(out, 0, 0, headerLen) & 0xffff);
+};
+
+const writeIp6: WriteIp = (out, fields, protocol, [source, destination]) => {
+  const extensions = fields.extensions ?? [];
   const traffic = fields.trafficClass ?? 0;
-  view.setUint32(
-    0,
-    ((fields.version ?? 6) * 2 ** 28 + traffic * 2 ** 20 + (fields.flowLabel ?? 0)) >>> 0,
-  );
-  view.setUint16(4, fields.totalLen === undefined ? body.length : fields.totalLen - 40);
-  header[6] = extensions[0]?.type ?? fields.protocol;
-  header[7] = fields.ttl ?? 64;
-  header.set(toAddress(fields.source), 8);
-  header.set(toAddress(fields.destination), 24);
-  return concat(header, body);
-}
+  putU32(out, 0, (fields.version ?? 6) * 2 ** 28 + traffic * 2 ** 20 + (fields.flowLabel ?? 0));
+  putU16(out, 4, (fields.totalLen ?? out.length) - 40);
+  out[6] = extensions[0]?.type ?? protocol;
+  out[7] = fields.ttl ?? 64;
+  out.set(source, 8);
+  out.set(destination, 24);
+  let at = 40;
+  for (const [index, { bytes }] of extensions.entries()) {
+    out.set(bytes, at);
+    out[at] = extensions[index + 1]?.type ?? protocol;
+    at += bytes.length;
+  }
+};
 
 export interface IcmpFields {
   type: number;
@@ -273,6 +276,7 @@ export function buildIcmp(fields: IpFields & IcmpFields): Uint8Array {
   return buildIp({ ...fields, protocol }, message);
 }
 
+const NONE = new Uint8Array(0);
 const EXTENSION_TYPES = [0, 43, 44, 60];
 
 /** Parses a whole TCP packet; throws on anything that a test should not have produced. */
@@ -280,54 +284,52 @@ export function parseTcp(bytes: Uint8Array): TcpPacket {
   return viewTcp(bytes.slice());
 }
 
-/** The same without a copy: options and payload are views of `bytes`. */
+/** The same without a copy: the payload is a view of `bytes`. */
 export function viewTcp(bytes: Uint8Array): TcpPacket {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = bytes[0]! >> 4;
   if (version !== 4 && version !== 6) throw new Error(`IP version ${version}`);
   const isV4 = version === 4;
-  const totalLen = isV4 ? view.getUint16(2) : 40 + view.getUint16(4);
+  const totalLen = isV4 ? getU16(bytes, 2) : 40 + getU16(bytes, 4);
   if (totalLen > bytes.length) throw new Error(`total length ${totalLen} of ${bytes.length}`);
-  let ipHeaderLen = isV4 ? (bytes[0]! & 15) * 4 : 40;
+  let at = isV4 ? (bytes[0]! & 15) * 4 : 40;
   let protocol = isV4 ? bytes[9]! : bytes[6]!;
   while (!isV4 && EXTENSION_TYPES.includes(protocol)) {
-    const next = bytes[ipHeaderLen]!;
-    ipHeaderLen += protocol === 44 ? 8 : (bytes[ipHeaderLen + 1]! + 1) * 8;
+    const next = bytes[at]!;
+    at += protocol === 44 ? 8 : (bytes[at + 1]! + 1) * 8;
     protocol = next;
   }
   if (protocol !== PROTOCOL_TCP) throw new Error(`protocol ${protocol}`);
-  const source = bytes.subarray(isV4 ? 12 : 8, isV4 ? 16 : 24);
-  const destination = bytes.subarray(isV4 ? 16 : 24, isV4 ? 20 : 40);
-  const segment = bytes.subarray(ipHeaderLen, totalLen);
-  const headerLen = (segment[12]! >> 4) * 4;
-  if (headerLen < 20 || headerLen > segment.length) throw new Error(`data offset ${headerLen}`);
-  const tcp = new DataView(segment.buffer, segment.byteOffset, segment.length);
-  const pseudo = pseudoHeaderSum(source, destination, PROTOCOL_TCP, segment.length);
-  const optionBytes = segment.subarray(20, headerLen);
+  const len = totalLen - at;
+  const headerLen = (bytes[at + 12]! >> 4) * 4;
+  if (!(headerLen >= 20 && headerLen <= len)) throw new Error(`data offset ${headerLen}`);
+  const addresses = isV4 ? internetSum(bytes, 0, 12, 20) : internetSum(bytes, 0, 8, 40);
+  const pseudo = fold(addresses + PROTOCOL_TCP + (len >>> 16) + (len & 0xffff));
+  const tcpChecksum = getU16(bytes, at + 16);
+  const optionBytes = headerLen > 20 ? bytes.slice(at + 20, at + headerLen) : NONE;
   return {
     version,
     source: addressText(bytes, isV4 ? 12 : 8, isV4 ? 4 : 16),
     destination: addressText(bytes, isV4 ? 16 : 24, isV4 ? 4 : 16),
     ttl: isV4 ? bytes[8]! : bytes[7]!,
-    trafficClass: isV4 ? bytes[1]! : (view.getUint16(0) >> 4) & 255,
-    identification: isV4 ? view.getUint16(4) : 0,
+    trafficClass: isV4 ? bytes[1]! : (getU16(bytes, 0) >> 4) & 255,
+    identification: isV4 ? getU16(bytes, 4) : 0,
     totalLen,
-    ipHeaderLen,
-    ipChecksumOk: !isV4 || internetSum(bytes.subarray(0, ipHeaderLen)) === 0xffff,
+    ipHeaderLen: at,
+    ipChecksumOk: !isV4 || internetSum(bytes, 0, 0, at) === 0xffff,
     protocol,
-    sourcePort: tcp.getUint16(0),
-    destinationPort: tcp.getUint16(2),
-    seq: tcp.getUint32(4),
-    ack: tcp.getUint32(8),
-    flags: segment[13]!,
-    window: tcp.getUint16(14),
-    urgent: tcp.getUint16(18),
-    tcpChecksum: tcp.getUint16(16),
-    tcpChecksumOk: internetSum(segment, pseudo) === 0xffff,
-    partialChecksumOk: tcp.getUint16(16) === pseudo,
+    sourcePort: getU16(bytes, at),
+    destinationPort: getU16(bytes, at + 2),
+    seq: getU32(bytes, at + 4),
+    ack: getU32(bytes, at + 8),
+    flags: bytes[at + 13]!,
+    window: getU16(bytes, at + 14),
+    urgent: getU16(bytes, at + 18),
+    tcpChecksum,
+    tcpChecksumOk: internetSum(bytes, pseudo, at, totalLen) === 0xffff,
+    partialChecksumOk: tcpChecksum === pseudo,
     options: parseOptions(optionBytes),
     optionBytes,
-    payload: segment.subarray(headerLen),
+    payload: headerLen < len ? bytes.subarray(at + headerLen, totalLen) : NONE,
   };
 }
 
@@ -343,27 +345,33 @@ export function parseOptions(bytes: Uint8Array): TcpOption[] {
     }
     const len = bytes[at + 1] ?? 0;
     if (len < 2 || at + len > bytes.length) break;
-    found.push({ kind, bytes: bytes.subarray(at + 2, at + len) });
+    found.push({ kind, bytes: bytes.slice(at + 2, at + len) });
     at += len;
   }
   return found;
 }
-
-const word32 = (n: number) =>
-  Uint8Array.of((n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
 
 /** Options one by one, each padded with NOPs to 4 bytes in front. */
 export const option = {
   mss: (mss: number) => Uint8Array.of(2, 4, mss >> 8, mss & 255),
   windowScale: (shift: number) => Uint8Array.of(1, 3, 3, shift),
   sackPermitted: () => Uint8Array.of(1, 1, 4, 2),
-  timestamps: (tsVal: number, tsEcr: number) =>
-    concat(Uint8Array.of(1, 1, 8, 10), word32(tsVal), word32(tsEcr)),
-  sack: (...blocks: readonly (readonly [number, number])[]) =>
-    concat(
-      Uint8Array.of(1, 1, 5, 2 + 8 * blocks.length),
-      ...blocks.flatMap(([left, right]) => [word32(left), word32(right)]),
-    ),
+  timestamps: (tsVal: number, tsEcr: number) => {
+    const bytes = new Uint8Array(12);
+    putU32(bytes, 0, 0x0101080a);
+    putU32(bytes, 4, tsVal);
+    putU32(bytes, 8, tsEcr);
+    return bytes;
+  },
+  sack: (...blocks: readonly (readonly [number, number])[]) => {
+    const bytes = new Uint8Array(4 + 8 * blocks.length);
+    putU32(bytes, 0, 0x01010500 + 2 + 8 * blocks.length);
+    for (const [index, [left, right]] of blocks.entries()) {
+      putU32(bytes, 4 + 8 * index, left);
+      putU32(bytes, 8 + 8 * index, right);
+    }
+    return bytes;
+  },
 };
 
 const FLAG_LETTERS = "FSRPAUEC";

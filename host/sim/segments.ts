@@ -27,6 +27,24 @@ export interface ClientOptions {
   readonly finWithData?: boolean;
 }
 
+/** A client of either kind, as those see it who talk by it. */
+export interface SimClient {
+  /** For people. */
+  readonly state: string;
+  /** Where its numbers end. */
+  readonly sndNxt: number;
+  open(): void;
+  write(bytes: Uint8Array): void;
+  /** FIN after everything written, `last` included. */
+  end(last?: Uint8Array): void;
+  abort(): void;
+  /** The host loses its power: nothing is said, and nothing heard. */
+  vanish(): void;
+  /** A slow reader: while paused, received bytes fill the window. */
+  pause(on: boolean): void;
+  receive(bytes: Uint8Array): void;
+}
+
 export interface ClientEvents {
   connected(): void;
   /** Bytes in order, once each. */
@@ -38,6 +56,8 @@ export interface ClientEvents {
   /** The server broke a rule. */
   violation(what: string): void;
 }
+
+const NONE = new Uint8Array(0);
 
 export class Segments {
   readonly #options: ClientOptions;
@@ -59,7 +79,7 @@ export class Segments {
       option.timestamps(this.tsVal(), 0),
       option.windowScale(windowShift),
     );
-    this.send(seq, 0, SYN, new Uint8Array(0), options, 65535);
+    this.send(seq, 0, SYN, NONE, options, 65535);
   }
 
   /** `window` as it stands in the header. */
@@ -71,13 +91,19 @@ export class Segments {
     options: Uint8Array,
     window: number,
   ): void {
-    const { address, port, service, servicePort, send } = this.#options;
-    const ends = {
+    const { address, port, service, servicePort } = this.#options;
+    const bytes = buildTcp({
       source: address,
       destination: service,
       sourcePort: port,
       destinationPort: servicePort,
-    };
-    send(buildTcp({ ...ends, seq, ack, flags, window, payload, options }));
+      seq,
+      ack,
+      flags,
+      window,
+      payload,
+      options,
+    });
+    this.#options.send(bytes);
   }
 }
