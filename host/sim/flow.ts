@@ -20,6 +20,8 @@ export interface Flow {
   clientShift: number;
   clientNxt: number;
   clientAck: number | undefined;
+  /** It sent a RST: whoever hears of it forgets the connection. */
+  clientReset: boolean;
   /** From the service. */
   serverIss: number | undefined;
   /** Of the last SYN-ACK that answered a late SYN of this connection, after its end. */
@@ -105,6 +107,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientShift: scale?.bytes[0] ?? 0,
     clientNxt: add(segment.seq, 1),
     clientAck: undefined,
+    clientReset: false,
     serverIss: undefined,
     lateIss: undefined,
     serverShift: 0,

@@ -155,6 +155,7 @@ export class Oracle {
     }
     if (!flow) return;
     if (segment.flags & RST) {
+      flow.clientReset = true;
       flow.resetAllowed ??= "the client sent a RST";
       return;
     }
@@ -235,7 +236,7 @@ export class Oracle {
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
-    if (isOver(flow) && !flow.serverFinFirst) {
+    if (flow.clientReset || (isOver(flow) && !flow.serverFinFirst)) {
       flow.lateIss = segment.seq;
       return timestamps(flow, segment, object);
     }

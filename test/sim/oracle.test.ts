@@ -91,6 +91,14 @@ oracles(
   },
 );
 
+oracles("let a SYN that comes late begin anew after the client's RST", () => {
+  const { begin, client, service, objections } = open();
+  begin();
+  client(RST, ISS + 11);
+  service(LB, SYN | ACK, 9000, ISS + 1);
+  assert.equal(objections(), []);
+});
+
 oracles("object to a RST in TIME-WAIT until its time is over", () => {
   const { begin, client, service, objections, pass } = open();
   begin();
