@@ -36,6 +36,8 @@ interface Flags {
   readonly connections?: string;
   readonly clockPpm?: string;
   readonly moves?: string;
+  readonly manners?: string;
+  readonly ownStack?: string;
   readonly plain?: boolean;
 }
 
@@ -67,6 +69,8 @@ export function addSim(program: Command): void {
     .option("--connections <COUNT>", "connections of each client, at most")
     .option("--clock-ppm <PPM>", "how far from real time a node's clock may run, in millionths")
     .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
+    .option("--manners <PERCENT>", "how many answers overlap, dawdle or break off (default: none)")
+    .option("--own-stack <PERCENT>", "how many clients run the product's own stack (default: none)")
     .option("--plain", "clients that do nothing unusual")
     .action(async (flags: Flags) => {
       const { simulateWith } = await import("../daemon/simjobs.ts");
@@ -109,6 +113,8 @@ async function given(flags: Flags): Promise<Given> {
     connectionsMax: count(flags.connections, "--connections", 1, CONNECTIONS_MAX),
     clockPpmMax: count(flags.clockPpm, "--clock-ppm", 0, PPM_MAX),
     movePercent: count(flags.moves, "--moves", 0, 100),
+    stackPercent: count(flags.ownStack, "--own-stack", 0, 100),
+    mannerPercent: count(flags.manners, "--manners", 0, 100),
     isPlain: flags.plain === true ? true : undefined,
   };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));

@@ -1,18 +1,40 @@
 /** What a seed decides about paths and clients. Knows the ranges; must not know what happens with them. */
-import { NO_FAULTS, type Faults } from "./network.ts";
+import { FORWARDER } from "./cluster.ts";
+import { NO_FAULTS, type Faults, type Network } from "./network.ts";
+import { udpPlace } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
 import { ANSWER_MIN } from "./talk.ts";
-import type { Plan } from "./workload.ts";
+import type { Manner, Plan } from "./workload.ts";
 
 export type FaultKind = "loss" | "duplicate" | "reorder" | "corrupt" | "delay" | "mtu";
 
 export interface FaultRange {
-  readonly percentMax: number;
-  readonly kinds: readonly FaultKind[];
+  readonly faultPercentMax: number;
+  readonly faultKinds: readonly FaultKind[];
+}
+
+/** Faults of every path between nodes. */
+export function drawPaths(
+  root: SeededRandom,
+  network: Network,
+  range: FaultRange,
+  backends: readonly string[],
+): void {
+  network.setFaults("*", "*", drawFaults(root.child("*"), range));
+  if (range.faultPercentMax === 0) return;
+  // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
+  const isFirstHop = root.child("corrupted hop").chance(50);
+  for (const name of [FORWARDER, ...backends]) {
+    const drawn = drawFaults(root.child(name), range);
+    const isClean = (name === FORWARDER) !== isFirstHop;
+    network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
+    network.setFaults("*", udpPlace(name), drawFaults(root.child(udpPlace(name)), range));
+  }
 }
 
 /** A kind that is left out is drawn all the same: the others stay what they were. */
-export function drawFaults(random: SeededRandom, { percentMax, kinds }: FaultRange): Faults {
+export function drawFaults(random: SeededRandom, range: FaultRange): Faults {
+  const { faultPercentMax: percentMax, faultKinds: kinds } = range;
   const percent = (kind: FaultKind): number => {
     const drawn = random.fraction() * percentMax;
     return kinds.includes(kind) ? drawn : 0;
@@ -36,15 +58,18 @@ export interface PlanRange {
   readonly bodyMax: number;
   /** Plain: one request after the other, ended in order. */
   readonly isPlain: boolean;
+  /** How many percent of all exchanges the server does not simply answer. */
+  readonly mannerPercent: number;
 }
 
 /** `number` is unique among the connections of a run: it names their bytes. */
 export function drawPlan(random: SeededRandom, number: number, range: PlanRange): Plan {
-  const { backends, bodyMax, isPlain } = range;
+  const { backends, bodyMax, isPlain, mannerPercent } = range;
   const exchanges = Array.from({ length: 1 + random.below(3) }, (_, turn) => ({
     stream: number * 8 + turn,
     up: random.below(bodyMax),
     down: ANSWER_MIN + random.below(bodyMax),
+    manner: drawManner(random.child("manner").child(turn), mannerPercent),
   }));
   const plan: Plan = {
     host: `${random.pick(backends)}.example`,
@@ -69,4 +94,8 @@ export function drawPlan(random: SeededRandom, number: number, range: PlanRange)
     pauseUs: random.pick([1000, 300_000, 10_000_000]),
     end: { how, afterUs: random.below(random.pick([1000, 30_000, 1_000_000])) },
   };
+}
+
+function drawManner(random: SeededRandom, percent: number): Manner {
+  return random.chance(percent) ? random.pick(["d", "d", "s", "ds", "a", "da"]) : "";
 }

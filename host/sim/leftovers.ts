@@ -3,10 +3,12 @@
  * Knows the tables of the nodes; must not know how anything got there.
  */
 import { formatAddress } from "../core/address.ts";
+import type { Core } from "../core/core.ts";
 import { FORWARDER, type Cluster } from "./cluster.ts";
 
-export function leftovers(cluster: Cluster): string[] {
-  const found: string[] = [];
+/** @param clients  the core of the clients that run the product's own stack */
+export function leftovers(cluster: Cluster, clients?: Core): string[] {
+  const found: string[] = clients ? inUse("clients", clients.usage()) : [];
   const expectNone = (count: number, what: string): void => {
     if (count > 0) found.push(`${what}: ${count} are left`);
   };

@@ -74,6 +74,7 @@ export class Moves {
       done: (outcome) => {
         journey.isMoving = false;
         if (outcome.kind === "moved") this.events.moved();
+        if (outcome.kind === "kept") live.kept();
         if (outcome.kind === "lost") this.events.lost(address, port);
       },
     });

@@ -11,18 +11,17 @@ import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
 import { Digest } from "./digest.ts";
-import { drawFaults, drawPlan } from "./draw.ts";
+import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
 import { leftovers } from "./leftovers.ts";
-import type { Faults } from "./network.ts";
-import { udpPlace } from "./node.ts";
 import { Oracle } from "./oracle.ts";
-import { buildIcmp, toAddress } from "./packet.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
+import { tooBig } from "./router.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
+import { StackHost } from "./stack.ts";
 import { Trouble } from "./trouble.ts";
 import { Visitor } from "./visitor.ts";
-import { SimServer } from "./workload.ts";
+import { SimServer, type ServerWorld } from "./workload.ts";
 
 export interface RunOptions {
   readonly wasm: Uint8Array;
@@ -90,6 +89,7 @@ class Run {
   #handoffs = 0;
   #moved = 0;
   #open = 0;
+  #ownStack: StackHost | undefined;
 
   constructor(private readonly options: RunOptions) {
     const { scenario } = options;
@@ -107,13 +107,15 @@ class Run {
         if (!this.#isUnsafe()) this.#problem(`I3: the move of ${address} ${port} was lost`);
       },
     });
-    this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), {
+    const places = scenario.clients.map(placeOf);
+    this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), places, {
       lost: (backend, cause) => this.#lost(backend, cause),
       forwarderLost: () => this.#forwarderLost(),
       note: (what) => this.#note(what),
     });
     this.#watch();
-    this.#drawFaults(backends);
+    const paths = this.#root.child(STREAM.faults);
+    drawPaths(paths, this.#cluster.network, scenario, backends);
     for (const index of scenario.clients) this.#addVisitor(index, backends);
     for (const [index, kind] of scenario.troubles.entries()) {
       const random = this.#root.child(STREAM.troubles).child(index);
@@ -161,7 +163,7 @@ class Run {
       backends,
       classifiers,
       acceptor: (name) => {
-        const server = new SimServer(name);
+        const server = new SimServer(name, this.#serverWorld());
         this.#servers.push(server);
         this.#latest.set(name, server);
         return server;
@@ -179,6 +181,19 @@ class Run {
         },
       }),
     });
+  }
+
+  #serverWorld(): ServerWorld {
+    const random = this.#root.child(STREAM.servers);
+    const aborted = ({ address, port }: { address: string; port: number }): void => {
+      this.#oracle.allowReset(address, port, "the server aborted");
+      // A RST may be lost, and nobody says it again to a client that is silent.
+      const visitor = this.#visitors.find((who) => who.address === address && who.port === port);
+      visitor?.giveUpAfter(GIVE_UP_US);
+    };
+    const after = (us: number, action: () => void): void =>
+      this.#cluster.scheduler.after(us, action);
+    return { after, random, aborted };
   }
 
   /** I4: a flow identifier names one connection until its quarantine ends, and a blob is infused once. */
@@ -254,41 +269,25 @@ class Run {
     network.damaged = (to, bytes) => {
       if (to === FORWARDER) this.#oracle.damaged(bytes);
     };
-    network.tooBig = (packet, mtu) => tooBig(packet, mtu);
-  }
-
-  #drawFaults(backends: readonly string[]): void {
-    const { network } = this.#cluster;
-    const root = this.#root.child(STREAM.faults);
-    network.setFaults("*", "*", this.#faults(root.child("*")));
-    if (this.#scenario.faultPercentMax === 0) return;
-    // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
-    const isFirstHop = root.child("corrupted hop").chance(50);
-    for (const name of [FORWARDER, ...backends]) {
-      const drawn = this.#faults(root.child(name));
-      const isClean = (name === FORWARDER) !== isFirstHop;
-      network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
-      network.setFaults("*", udpPlace(name), this.#faults(root.child(udpPlace(name))));
-    }
-  }
-
-  #faults(random: SeededRandom): Faults {
-    const { faultPercentMax: percentMax, faultKinds: kinds } = this.#scenario;
-    return drawFaults(random, { percentMax, kinds });
+    network.tooBig = tooBig;
   }
 
   #addVisitor(index: number, backends: readonly string[]): void {
-    const { isPlain, bodyMax, connectionsMax, faultKinds } = this.#scenario;
+    const { isPlain, bodyMax, connectionsMax, faultKinds, mannerPercent, stackPercent } =
+      this.#scenario;
     const random = this.#root.child(STREAM.clients).child(index);
     const service = random.pick(SERVICES);
     const isV6 = service.address.includes(":");
-    const place = `client${index}`;
+    const place = placeOf(index);
     const mtu = random.pick([1500, 1500, 1500, 1400, 1280]);
     if (mtu < 1500 && !isPlain && faultKinds.includes("mtu")) {
-      this.#cluster.network.setFaults("*", place, { ...this.#faults(random.child("path")), mtu });
+      this.#cluster.network.setFaults("*", place, {
+        ...drawFaults(random.child("path"), this.#scenario),
+        mtu,
+      });
     }
     let number = index * CONNECTIONS_MAX;
-    const range = { backends, bodyMax, isPlain };
+    const range = { backends, bodyMax, isPlain, mannerPercent };
     this.#open++;
     const visitor = new Visitor({
       cluster: this.#cluster,
@@ -298,6 +297,7 @@ class Run {
       port: 10_000 + random.below(50_000),
       service,
       connections: 1 + random.below(connectionsMax),
+      stack: random.child("stack").chance(stackPercent) ? this.#stack() : undefined,
       plan: () => drawPlan(random.child(`plan ${number}`), number++, range),
       events: {
         opened: (who) => this.#opened(who),
@@ -311,6 +311,15 @@ class Run {
     // After the nodes have met: a backend that nobody knows yet is no use.
     const atUs = 2_000_000 + random.below(4_000_000);
     this.#cluster.scheduler.at(atUs, () => visitor.open());
+  }
+
+  /** One for all clients that have it. */
+  #stack(): StackHost {
+    const { wasm } = this.options;
+    const failed = (error: unknown): void => this.#problem(`I6: own stack: ${String(error)}`);
+    const random = this.#root.child(STREAM.stack);
+    this.#ownStack ??= new StackHost(wasm, this.#cluster.scheduler, random, failed);
+    return this.#ownStack;
   }
 
   /** Something may go wrong that leaves the outcome of a handoff unknown. */
@@ -375,7 +384,7 @@ class Run {
       const untilUs = scheduler.nowUs() + SETTLE_US;
       while (!this.#isOver() && scheduler.step(untilUs));
       if (this.#isOver()) return;
-      left = leftovers(this.#cluster);
+      left = leftovers(this.#cluster, this.#ownStack?.core);
       if (left.length === 0) return;
     }
     for (const what of left) this.#problem(`I5: ${what}`);
@@ -387,12 +396,4 @@ class Run {
   }
 }
 
-/** What a router answers that may not fragment (RFC 1191, RFC 8201). */
-function tooBig(packet: Uint8Array, mtu: number): { to: string; bytes: Uint8Array } | undefined {
-  const isV4 = (packet[0] ?? 0) >> 4 === 4;
-  const to = formatAddress(isV4 ? packet.subarray(12, 16) : packet.subarray(8, 24));
-  const fields = isV4 ? { type: 3, code: 4, rest: mtu } : { type: 2, code: 0, rest: mtu };
-  const source = isV4 ? "10.2.0.1" : "fd02::1";
-  const body = packet.slice(0, isV4 ? 28 : 1232);
-  return { to, bytes: buildIcmp({ source, destination: toAddress(to), body, ...fields }) };
-}
+const placeOf = (index: number): string => `client${index}`;

@@ -4,7 +4,7 @@
  */
 import type { FaultKind } from "./draw.ts";
 import { SeededRandom } from "./random.ts";
-import { TROUBLES, type TroubleKind } from "./trouble.ts";
+import { CUTS, TROUBLES, type TroubleKind } from "./trouble.ts";
 
 export interface Scenario {
   readonly seed: number;
@@ -29,6 +29,10 @@ export interface Scenario {
   readonly clockPpmMax: number;
   /** After how many percent of its arrivals a connection is moved on to another backend. */
   readonly movePercent: number;
+  /** In how many percent of all exchanges a server talks while it reads, reads slowly or aborts. */
+  readonly mannerPercent: number;
+  /** How many percent of all clients run the product's own stack. */
+  readonly stackPercent: number;
 }
 
 /** A count of clients stands for the first so many. */
@@ -46,7 +50,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
 ];
 
 /** Words for troubles: "none" holds a place. */
-export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [...TROUBLES, "none"];
+export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [...TROUBLES, ...CUTS, "none"];
 
 /** Streams of a seed, so that what one part draws changes no other. */
 export const STREAM = {
@@ -57,6 +61,8 @@ export const STREAM = {
   troubles: 5,
   clients: 6,
   moves: 7,
+  servers: 8,
+  stack: 9,
 };
 
 export function drawScenario(seed: number, given: Given = {}): Scenario {
@@ -76,6 +82,8 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)),
     clockPpmMax: random.pick([0, 100, 500]),
     movePercent: random.pick([0, 0, 20, 80]),
+    mannerPercent: 0,
+    stackPercent: 0,
   };
   const { clients = count, ...rest } = given;
   const chosen =
@@ -100,6 +108,8 @@ export function scenarioFlags(scenario: Scenario): string {
     `--troubles ${list(troubles)}`,
     `--clock-ppm ${scenario.clockPpmMax}`,
     `--moves ${scenario.movePercent}`,
+    ...(scenario.mannerPercent > 0 ? [`--manners ${scenario.mannerPercent}`] : []),
+    ...(scenario.stackPercent > 0 ? [`--own-stack ${scenario.stackPercent}`] : []),
     ...(scenario.isPlain ? ["--plain"] : []),
   ];
   return parts.join(" ");

@@ -2,7 +2,7 @@
  * One client's side of the simulator's application protocol: sends what its plan says, compares every
  * byte of the answers. Knows streams and plans; must not know packets nor what is legitimate.
  */
-import type { StrictClient } from "./client.ts";
+import type { SimClient } from "./segments.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { downStream, pattern, patternByte, requestHead, upStream, type Plan } from "./workload.ts";
@@ -40,12 +40,12 @@ export class Talk {
     return this.#isRefused;
   }
 
-  begin(client: StrictClient): void {
+  begin(client: SimClient): void {
     if (!this.plan.isPipelined) return this.#request(client);
     while (this.#sent < this.plan.exchanges.length) this.#request(client);
   }
 
-  data(client: StrictClient, bytes: Uint8Array): void {
+  data(client: SimClient, bytes: Uint8Array): void {
     if (this.#isRefused) return;
     this.#slowDown(client);
     for (const byte of bytes) {
@@ -60,11 +60,11 @@ export class Talk {
     }
   }
 
-  ended(client: StrictClient): void {
+  ended(client: SimClient): void {
     client.end();
   }
 
-  #mismatch(client: StrictClient, bytes: Uint8Array, stream: number): void {
+  #mismatch(client: SimClient, bytes: Uint8Array, stream: number): void {
     // The first byte that differs is in this piece; the reply may have begun in it too.
     const text = this.#first + String.fromCharCode(...bytes.subarray(0, 64));
     const status = /HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
@@ -77,7 +77,7 @@ export class Talk {
     client.end();
   }
 
-  #request(client: StrictClient): void {
+  #request(client: SimClient): void {
     const turn = this.#sent++;
     const exchange = this.plan.exchanges[turn];
     if (!exchange) return;
@@ -90,7 +90,7 @@ export class Talk {
     else client.write(body);
   }
 
-  #next(client: StrictClient): void {
+  #next(client: SimClient): void {
     this.#received = 0;
     this.#turn++;
     if (this.isDone) {
@@ -100,7 +100,7 @@ export class Talk {
     }
   }
 
-  #slowDown(client: StrictClient): void {
+  #slowDown(client: SimClient): void {
     if (this.#isPaused || !this.random.chance(this.plan.pausePercent)) return;
     this.#isPaused = true;
     client.pause(true);

@@ -19,7 +19,9 @@ export const TROUBLES = [
   "partition",
   "slow-blob",
 ] as const;
-export type TroubleKind = (typeof TROUBLES)[number];
+/** Ways of packets that are cut for a while, in one direction or both: TCP gets over it. */
+export const CUTS = ["tunnel-cut", "client-cut"] as const;
+export type TroubleKind = (typeof TROUBLES)[number] | (typeof CUTS)[number];
 
 export interface TroubleEvents {
   /** This backend's connections are lost, those on their way to it too. */
@@ -58,6 +60,8 @@ export class Trouble {
   constructor(
     private readonly cluster: Cluster,
     private readonly server: (backend: string) => SimServer | undefined,
+    /** Places of the clients. */
+    private readonly clients: readonly string[],
     private readonly events: TroubleEvents,
   ) {}
 
@@ -121,6 +125,8 @@ export class Trouble {
     else if (kind === "drain") this.#drain(name);
     else if (kind === "refuse") this.#refuse(name, seconds(0, 3));
     else if (kind === "partition") this.#partition(name, seconds(0, 12), random);
+    else if (kind === "tunnel-cut") this.#cutPackets([`${FORWARDER}>${name}`], seconds(0, 15));
+    else if (kind === "client-cut") this.#cutPackets(this.#clientPaths(random), seconds(0, 15));
     else this.#slowBlob(name, seconds(0, 1));
   }
 
@@ -197,6 +203,21 @@ export class Trouble {
     this.#trouble(name, forUs);
     if (forUs > 4.5 * SECOND_US) this.#dead(name, forUs, "cut off for too long");
     this.#fault(paths, CUT, forUs);
+  }
+
+  /** Datagrams pass: nobody is suspected. */
+  #cutPackets(paths: readonly string[], forUs: number): void {
+    this.events.note(`${paths.join(", ")}: cut for ${forUs} us`);
+    this.#fault(paths, CUT, forUs);
+  }
+
+  /** To the service, from it, or both. */
+  #clientPaths(random: SeededRandom): string[] {
+    const client = random.pick(this.clients);
+    const there = [`${client}>${FORWARDER}`];
+    const nodes = [FORWARDER, ...this.cluster.backends.map(({ name }) => name)];
+    const back = nodes.map((name) => `${name}>${client}`);
+    return random.pick([there, back, [...there, ...back]]);
   }
 
   /** Blobs and messages are late, packets are not: they wait for their connection. */

@@ -3,6 +3,8 @@
  * own. Knows how a visit ends well; whether a reset was legitimate is the oracle's.
  */
 import { StrictClient } from "./client.ts";
+import type { ClientOptions, SimClient } from "./segments.ts";
+import type { StackHost } from "./stack.ts";
 import type { Cluster } from "./cluster.ts";
 import type { SeededRandom } from "./random.ts";
 import { add } from "./sequence.ts";
@@ -17,6 +19,8 @@ export interface VisitorOptions {
   readonly port: number;
   readonly service: { readonly address: string; readonly port: number };
   readonly connections: number;
+  /** Its stack when it is the product's own; each connection has a port of its own then. */
+  readonly stack: StackHost | undefined;
   readonly plan: () => Plan;
   readonly events: VisitorEvents;
 }
@@ -37,16 +41,17 @@ const REOPEN_US = [0, 0, 1000, 100_000, 3_000_000] as const;
 
 export class Visitor {
   readonly address: string;
-  readonly port: number;
+  port: number;
   readonly #options: VisitorOptions;
   readonly #tsOffset: number;
   readonly #rcvBuf: number;
   #left: number;
   #number = 0;
   #plan: Plan;
-  #client: StrictClient | undefined;
+  #client: SimClient | undefined;
   /** Where the numbers of the connection before ended. */
   #lastSndNxt: number | undefined;
+  #hasVanished = false;
   /** The connection may end without a word, and may be given up. */
   #isLost = false;
 
@@ -73,8 +78,12 @@ export class Visitor {
   }
 
   open(): void {
-    const { cluster, random, place, address, port, service, events } = this.#options;
+    const { cluster, random, place, address, service, stack, events } = this.#options;
     if (this.#number++ > 0) this.#plan = this.#options.plan();
+    // TIME-WAIT would keep the port for a minute; a host that lost its power knows nothing of it.
+    if (stack && this.#number > 1 && !this.#hasVanished) this.port++;
+    this.#hasVanished = false;
+    const { port } = this;
     this.#left--;
     this.#isLost = false;
     const plan = this.#plan;
@@ -85,7 +94,7 @@ export class Visitor {
       fault: (what) => problem("I2", what),
       refused: (status) => events.refused(this, status),
     });
-    const client: StrictClient = new StrictClient({
+    const options: ClientOptions = {
       scheduler: cluster.scheduler,
       random,
       address,
@@ -114,7 +123,8 @@ export class Visitor {
         },
         violation: (what) => events.problem(`I2: ${what}`),
       },
-    });
+    };
+    const client: SimClient = stack ? stack.client(options) : new StrictClient(options);
     this.#client = client;
     cluster.client(place, address, (bytes) => client.receive(bytes));
     client.open();
@@ -142,11 +152,12 @@ export class Visitor {
     return random.pick([random.u32(), add(last, 1 + random.below(64)), add(last, 0x10000)]);
   }
 
-  #breakLater(client: StrictClient, plan: Plan): void {
+  #breakLater(client: SimClient, plan: Plan): void {
     this.#options.cluster.scheduler.after(plan.end.afterUs, () => {
       if (this.#client !== client) return;
       if (plan.end.how === "abort") return client.abort();
       client.vanish();
+      this.#hasVanished = true;
       this.#options.events.vanished(this);
       this.#left = Math.max(this.#left, 1); // Who vanishes comes back, or the server waits for long.
       this.#next();

@@ -4,16 +4,25 @@
  * far as a classifier reads it; must not know packets.
  *
  *   POST /STREAM/UP/DOWN/LAST HTTP/1.1, Host: the backend's host, then UP bytes; the answer is DOWN bytes
+ *
+ * Letters after LAST say what the server does besides: d answers while it still reads, s reads slowly, a aborts in the
+ * middle of its answer.
  */
 import type { Acceptor } from "../node/backend.ts";
-import type { Connection } from "../node/connection.ts";
+import type { Connection, ConnectionAddress } from "../node/connection.ts";
+import type { SeededRandom } from "./random.ts";
 
 export interface Exchange {
   /** Names the bytes of both directions. */
   readonly stream: number;
   readonly up: number;
   readonly down: number;
+  /** What the server does besides. */
+  readonly manner?: Manner;
 }
+
+/** Some of the letters d, s and a. */
+export type Manner = string;
 
 export interface Plan {
   readonly host: string;
@@ -53,7 +62,7 @@ export const downStream = (stream: number): number => 2 * stream + 1;
 export function requestHead(plan: Plan, index: number): Uint8Array {
   const exchange = plan.exchanges[index] as Exchange;
   const isLast = index === plan.exchanges.length - 1 && plan.closer === "server";
-  const path = `/${exchange.stream}/${exchange.up}/${exchange.down}/${isLast ? 1 : 0}`;
+  const path = `/${exchange.stream}/${exchange.up}/${exchange.down}/${isLast ? 1 : 0}${exchange.manner ?? ""}`;
   return new TextEncoder().encode(`POST ${path} HTTP/1.1\r\nHost: ${plan.host}\r\n\r\n`);
 }
 
@@ -61,6 +70,18 @@ const HEAD_MAX = 1024;
 /** A client that is gone without a word is found out. */
 const KEEP_ALIVE_MS = 20_000;
 const CHUNK = 16_384;
+/** What a slow reader takes at a time, and how long it rests after it. */
+const SIP = 2_000;
+const RESTS_US = [0, 0, 1000, 20_000, 20_000, 1_000_000] as const;
+
+/** What happens around a server. */
+export interface ServerWorld {
+  after(delayUs: number, action: () => void): void;
+  /** The same for every server: a connection that has moved rests as it would have. */
+  readonly random: SeededRandom;
+  /** It has aborted this client's connection. */
+  readonly aborted: (client: ConnectionAddress) => void;
+}
 
 /** The server application of one backend: answers every exchange, checks every byte. */
 export class SimServer implements Acceptor {
@@ -70,9 +91,12 @@ export class SimServer implements Acceptor {
   readonly faults: string[] = [];
   served = 0;
   readonly #name: string;
+  readonly #world: ServerWorld | undefined;
 
-  constructor(name: string) {
+  /** @param world  needed where servers have manners */
+  constructor(name: string, world?: ServerWorld) {
     this.#name = name;
+    this.#world = world;
   }
 
   accepts(): boolean {
@@ -81,7 +105,7 @@ export class SimServer implements Acceptor {
 
   accept(connection: Connection): void {
     const fault = (what: string): void => void this.faults.push(`${this.#name}: ${what}`);
-    const session = new Session(connection, fault);
+    const session = new Session(connection, fault, this.#world);
     connection.setKeepAlive(KEEP_ALIVE_MS);
     connection.listen({
       readable: () => session.pump(),
@@ -89,6 +113,7 @@ export class SimServer implements Acceptor {
       ended: () => session.ended(),
       closed: () => connection.close(),
       readiness: () => ({ kind: "ready", state: session.save() }),
+      kept: () => session.kept(),
     });
     this.served++;
     // Nothing may be there to be read: it is the server's turn then.
@@ -96,31 +121,38 @@ export class SimServer implements Acceptor {
   }
 }
 
+type Served = Exchange & { readonly last: boolean };
+
 interface Saved {
   readonly head: string;
-  readonly exchange?: Exchange & { readonly last: boolean };
+  readonly exchange?: Served;
   readonly read: number;
   readonly written: number;
 }
 
 class Session {
   #head = "";
-  #exchange: (Exchange & { last: boolean }) | undefined;
+  #exchange: Served | undefined;
   #read = 0;
   #written = 0;
   #isDone = false;
   #hasEnded = false;
+  #isResting = false;
+  /** Its state has been given out: nothing is read or written until it is known where it goes on. */
+  #isStill = false;
   readonly #chunk = new Uint8Array(CHUNK);
 
   constructor(
     private readonly connection: Connection,
     private readonly fault: (what: string) => void,
+    private readonly world: ServerWorld | undefined,
   ) {
     if (connection.state.length > 0) this.#restore(connection.state);
   }
 
   /** What another server needs to go on from here, in the middle of whatever it is. */
   save(): Uint8Array {
+    this.#isStill = true;
     const [head, exchange, read, written] = [this.#head, this.#exchange, this.#read, this.#written];
     const saved: Saved = { head, read, written, ...(exchange ? { exchange } : {}) };
     return new TextEncoder().encode(JSON.stringify(saved));
@@ -139,7 +171,14 @@ class Session {
     this.pump();
   }
 
+  /** It did not move: it reads and writes again. */
+  kept(): void {
+    this.#isStill = false;
+    this.pump();
+  }
+
   pump(): void {
+    if (this.#isStill) return;
     while (!this.#isDone && this.#step());
     const isIdle = !this.#exchange && this.connection.readableLength === 0;
     if (this.#isDone || (this.#hasEnded && isIdle)) this.#finish();
@@ -147,9 +186,20 @@ class Session {
 
   /** True: something was done, and there may be more. */
   #step(): boolean {
-    if (!this.#exchange) return this.#readHead();
-    if (this.#read < this.#exchange.up) return this.#readBody(this.#exchange);
-    return this.#answer(this.#exchange);
+    const exchange = this.#exchange;
+    if (!exchange) return this.#readHead();
+    const { up, down, manner = "" } = exchange;
+    const hasRead = this.#read < up && this.#readBody(exchange);
+    if (this.#read < up && !manner.includes("d")) return hasRead;
+    const hasWritten = this.#written < down && this.#answer(exchange);
+    if (this.#isDone) return false;
+    if (this.#read < up || this.#written < down) return hasRead || hasWritten;
+    this.#exchange = undefined;
+    if (exchange.last) {
+      this.connection.shutdown();
+      if (this.#hasEnded) this.#isDone = true;
+    }
+    return true;
   }
 
   #readHead(): boolean {
@@ -163,10 +213,11 @@ class Session {
         return false;
       }
       if (!this.#head.endsWith("\r\n\r\n")) continue;
-      const fields = /^POST \/(\d+)\/(\d+)\/(\d+)\/([01]) /.exec(this.#head);
+      const fields = /^POST \/(\d+)\/(\d+)\/(\d+)\/([01])([dsa]*) /.exec(this.#head);
       if (!fields) this.fault(`a head that nobody sent: ${JSON.stringify(this.#head)}`);
-      const [stream = 0, up = 0, down = 0, last = 0] = (fields ?? []).slice(1).map(Number);
-      this.#exchange = { stream, up, down, last: last === 1 };
+      const [stream = 0, up = 0, down = 0, last = 0] = (fields ?? []).slice(1, 5).map(Number);
+      const manner = fields?.[5] ?? "";
+      this.#exchange = { stream, up, down, last: last === 1, ...(manner && { manner }) };
       this.#head = "";
       this.#read = 0;
       this.#written = 0;
@@ -176,7 +227,9 @@ class Session {
   }
 
   #readBody(exchange: Exchange): boolean {
-    const wanted = Math.min(CHUNK, exchange.up - this.#read);
+    const isSlow = exchange.manner?.includes("s");
+    if (isSlow && this.#isResting) return false;
+    const wanted = Math.min(isSlow ? SIP : CHUNK, exchange.up - this.#read);
     const count = this.connection.read(this.#chunk.subarray(0, wanted));
     for (let index = 0; index < count; index++) {
       if (this.#chunk[index] === patternByte(upStream(exchange.stream), this.#read + index))
@@ -185,23 +238,42 @@ class Session {
       break;
     }
     this.#read += count;
+    if (isSlow && count > 0) this.#rest(exchange);
     return count > 0;
   }
 
-  #answer(exchange: Exchange & { last: boolean }): boolean {
+  /** Reads nothing for a while: the window fills. */
+  #rest(exchange: Exchange): void {
+    const restUs = this.world?.random.child(exchange.stream).child(this.#read).pick(RESTS_US) ?? 0;
+    if (restUs === 0) return;
+    this.#isResting = true;
+    this.world?.after(restUs, () => {
+      this.#isResting = false;
+      this.pump();
+    });
+  }
+
+  #answer(exchange: Exchange): boolean {
+    const abortAt = exchange.manner?.includes("a") ? exchange.down >> 1 : Infinity;
+    const before = this.#written;
     while (this.#written < exchange.down) {
-      const len = Math.min(CHUNK, exchange.down - this.#written);
+      if (this.#written >= abortAt) {
+        this.#abort();
+        return false;
+      }
+      const len = Math.min(CHUNK, exchange.down - this.#written, abortAt - this.#written);
       const bytes = pattern(downStream(exchange.stream), this.#written, len);
       const taken = this.connection.write(bytes);
       this.#written += taken;
-      if (taken < len) return false;
+      if (taken < len) break;
     }
-    this.#exchange = undefined;
-    if (exchange.last) {
-      this.connection.shutdown();
-      if (this.#hasEnded) this.#isDone = true;
-    }
-    return true;
+    return this.#written > before;
+  }
+
+  #abort(): void {
+    this.#isDone = true;
+    this.world?.aborted(this.connection.remote);
+    this.connection.abort();
   }
 
   #finish(): void {

@@ -84,6 +84,28 @@ for (const classifiers of [1, 2, 3]) {
   });
 }
 
+simulation("loses no connection of clients that run the product's own stack", () => {
+  for (let seed = 600; seed < 600 + SEEDS / 8; seed++) {
+    simulate({ seed, clients: clientsOf(seed), ...BODY, stackPercent: 100 });
+  }
+});
+
+simulation("keeps servers that overlap, dawdle or break off within the invariants", () => {
+  for (let seed = 620; seed < 620 + SEEDS / 8; seed++) {
+    simulate({ seed, clients: clientsOf(seed), bodyMax: 50_000, mannerPercent: 60 });
+  }
+});
+
+simulation(
+  "gets over packets that are lost for seconds, to a backend or to and from a client",
+  () => {
+    const troubles = ["tunnel-cut", "client-cut", "client-cut"] as const;
+    for (let seed = 640; seed < 640 + SEEDS / 8; seed++) {
+      simulate({ seed, clients: clientsOf(seed), ...BODY, troubles, faultPercentMax: 0 });
+    }
+  },
+);
+
 // Failures that were found, each by what brought it about; test/sim/mutations.ts breaks what was mended.
 
 simulation(
