@@ -76,30 +76,52 @@ function run(command: string, args: readonly string[], home: string): string {
   return result.stdout;
 }
 
-function judge(mutation: Mutation, first: number, seeds: number): Outcome {
+export function judge(mutation: Mutation, first: number, seeds: number): Outcome {
   const home = mkdtempSync(join(tmpdir(), "baton-mutant-"));
   try {
     build(mutation, home);
     const main = join(home, "build", "host", "cli", "main.js");
-    const range = ["--seed", String(first), "--seeds", String(seeds), "--stop", "--json"];
-    const args = [main, "sim", ...range, ...mutation.flags.split(" ")];
-    const { stdout, stderr, error } = spawnSync(process.execPath, args, {
-      encoding: "utf8",
-      timeout: LIMIT_MS,
-      maxBuffer: 1 << 28,
-    });
-    if (error) return { isCaught: false, text: `${error.message}` };
-    const lines = stdout.trim().split("\n");
-    const last = JSON.parse(lines.at(-1) || "{}") as { problems?: string[] };
-    const problem = last.problems?.[0];
-    if (problem === undefined) return { isCaught: false, text: stderr || `${seeds} seeds passed` };
-    const seed = first + lines.length - 1;
-    const text = `after ${lines.length} seeds: ${problem}`;
-    if (!isSound(mutation, seed)) return { isCaught: false, text: `so does the product: ${text}` };
-    return { isCaught: mutation.expect.test(problem), text };
+    let unsound = "";
+    for (let from = first; from < first + seeds;) {
+      const failure = firstFailure(main, mutation, from, first + seeds - from);
+      if (typeof failure === "string") return { isCaught: false, text: `${failure}${unsound}` };
+      const { seed, problem } = failure;
+      const text = `seed ${seed}: ${problem}`;
+      // A seed that the product fails as well says nothing: the next ones may.
+      if (isSound(mutation, seed)) return { isCaught: mutation.expect.test(problem), text };
+      unsound += `; the product fails ${seed}, too`;
+      from = seed + 1;
+    }
+    return { isCaught: false, text: `${seeds} seeds${unsound}` };
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
+}
+
+/** The first seed that fails, or why there is none. */
+function firstFailure(
+  main: string,
+  mutation: Mutation,
+  first: number,
+  seeds: number,
+): { seed: number; problem: string } | string {
+  const range = ["--seed", String(first), "--seeds", String(seeds), "--stop", "--json"];
+  const args = [main, "sim", ...range, ...mutation.flags.split(" ")];
+  const { stdout, stderr, error } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+    timeout: LIMIT_MS,
+    maxBuffer: 1 << 28,
+  });
+  if (error) return error.message;
+  const last = JSON.parse(stdout.trim().split("\n").at(-1) || "{}") as Partial<LastLine>;
+  const problem = last.problems?.[0];
+  if (problem === undefined || last.seed === undefined) return stderr || `${seeds} seeds passed`;
+  return { seed: last.seed, problem };
+}
+
+interface LastLine {
+  readonly seed: number;
+  readonly problems: readonly string[];
 }
 
 /** The product itself passes the seed that the mutant fails. */

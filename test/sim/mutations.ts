@@ -260,4 +260,18 @@ export const MUTATIONS: readonly Mutation[] = [
     flags: "--faults 10 --troubles none --clients 20 --body 100",
     expect: /I5: /,
   },
+  {
+    name: "a new forwarder does not note what owners say of silent clients",
+    file: "host/node/recovery.ts",
+    replace: [["    this.book.world.table.note(tuple, reset);\n", ""]],
+    flags: "--faults 0 --troubles forwarder-crash,crash,crash --clients 20",
+    expect: /I3: /,
+  },
+  {
+    name: "clients of whom no number is known are reset",
+    file: "host/node/table.ts",
+    replace: [["if (!seen || isUnheard(seen)) return;\n    this", "if (!seen) return;\n    this"]],
+    flags: "--faults 0 --troubles forwarder-crash,crash --clients 20 --plain",
+    expect: /I[12]: /,
+  },
 ];
