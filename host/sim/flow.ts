@@ -8,6 +8,11 @@ import { add, after, distance, word32 } from "./sequence.ts";
 /** Objects to what it is told. */
 export type Object = (invariant: string, what: string) => void;
 
+export interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
 export interface Flow {
   readonly iss: number;
@@ -24,6 +29,8 @@ export interface Flow {
   clientReset: boolean;
   /** From the service. */
   serverIss: number | undefined;
+  /** Numbers of the service in earlier connections of the same port, each with the one that follows its FIN. */
+  readonly former: Range[];
   /** Of the last SYN-ACK that answered a late SYN of this connection, after its end. */
   lateIss: number | undefined;
   serverShift: number;
@@ -97,6 +104,12 @@ export function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
   }
 }
 
+/** What the client could acknowledge: the connection's own, and what a late SYN made. */
+export function rangesOf({ serverIss, serverNxt, lateIss }: Flow): Range[] {
+  const own = serverIss === undefined ? [] : [{ from: serverIss, to: serverNxt ?? serverIss }];
+  return lateIss === undefined ? own : [...own, { from: lateIss, to: add(lateIss, 1) }];
+}
+
 export function newFlow(segment: TcpPacket): Flow {
   const scale = segment.options.find(({ kind }) => kind === 3);
   return {
@@ -109,6 +122,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientAck: undefined,
     clientReset: false,
     serverIss: undefined,
+    former: [],
     lateIss: undefined,
     serverShift: 0,
     serverEdge: undefined,

@@ -12,10 +12,12 @@ import {
   isOver,
   newFlow,
   numbers,
+  rangesOf,
   timestampOf,
   timestamps,
   type Flow,
   type Object,
+  type Range,
 } from "./flow.ts";
 import { ACK, FIN, RST, SYN, flagText, viewTcp, type TcpPacket } from "./packet.ts";
 import { add, after } from "./sequence.ts";
@@ -204,12 +206,10 @@ export class Oracle {
     const next = this.#candidates.get(key);
     const isForNext = next !== undefined && segment.ack === add(next.iss, 1);
     const about = isForNext && segment.flags & ACK ? next : flow;
-    // The answer to a late segment of the port's last connection (RFC 9293 3.10.7.4, SYN-RECEIVED, fifth):
-    // its number is an old one, and the client must ignore it (RFC 5961 3.2).
-    if (about.clientAck === undefined && !(segment.flags & ACK)) return;
-    // The same, when the segment had a longer way: by several nodes that knew nothing of it.
-    const isOld = about.serverIss !== undefined && after(about.serverIss, segment.seq);
-    if (isOld && !(segment.flags & ACK)) return;
+    // The answer to a late segment of a former connection of the port (RFC 9293 3.10.7.1, 3.10.7.4): its number is an
+    // old one, and the client must ignore it (RFC 5961 3.2).
+    const former = about === flow ? flow.former : [...flow.former, ...rangesOf(flow)];
+    if (this.#isOld(key, former, segment)) return;
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
     if (this.isInDoubt(segment.destination, segment.destinationPort)) {
       about.resetAllowed ??= "nobody knows how a move ended";
@@ -222,6 +222,13 @@ export class Oracle {
     if (isWaiting) object("I3", "RST for a connection in TIME-WAIT");
   }
 
+  #isOld(key: string, former: readonly Range[], { seq, flags }: TcpPacket): boolean {
+    if ((flags & ACK) !== 0) return false;
+    const damaged = this.#damaged.get(key) ?? [];
+    const isWithin = ({ from, to }: Range): boolean => !after(from, seq) && !after(seq, to);
+    return former.some(isWithin) || damaged.some(({ ack }) => ack === seq);
+  }
+
   #synAck(key: string, flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
     if (!node.opens) return object("I1", "a backend's stack opens a connection (R18)");
     const next = this.#candidates.get(key);
@@ -230,6 +237,7 @@ export class Oracle {
       this.#haunt(key, flow);
       this.#candidates.delete(key);
       this.#flows.set(key, next);
+      next.former.push(...flow.former, ...rangesOf(flow));
       begin(next, node, segment, object);
       return;
     }

@@ -99,6 +99,23 @@ oracles("let a SYN that comes late begin anew after the client's RST", () => {
   assert.equal(objections(), []);
 });
 
+oracles("take a RST without a cause for a former connection's only by a number of that one", () => {
+  const { begin, client, service, objections } = open();
+  begin();
+  client(FIN | ACK, ISS + 11, IRS + 1);
+  service(B1, FIN | ACK, IRS + 1, ISS + 12);
+  client(ACK, ISS + 12, IRS + 2);
+  client(SYN, 90_000);
+  service(LB, SYN | ACK, 200_000, 90_001);
+  client(ACK, 90_001, 200_001);
+  service(LB, RST, IRS + 2);
+  assert.equal(objections(), [], "a late segment of the former one was answered");
+  for (const seq of [IRS + 3, IRS - 1, 199_999, 200_001]) {
+    service(LB, RST, seq);
+    assert.equal(objections(), ["I3: RST without a cause"], `${seq}`);
+  }
+});
+
 oracles("object to a RST in TIME-WAIT until its time is over", () => {
   const { begin, client, service, objections, pass } = open();
   begin();
