@@ -126,6 +126,9 @@ export enum Counter {
   RESETS_FULL = 106,
   /** Packets of a flow that is not ACTIVE here, and whose TCP checksum is wrong. */
   TUNNEL_CHECKSUM = 107,
+  /** Frames of the xdp link whose ring entry or header is none; packets with an unfinished checksum. */
+  RING_MALFORMED = 108,
+  RING_PARTIAL = 109,
 }
 /** Room for every room's counters. */
 export const COUNTERS_MAX: u32 = 256;

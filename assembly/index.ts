@@ -41,12 +41,14 @@ import * as resets from "./encap/reset";
 import * as services from "./encap/services";
 import { hashInit } from "./flow/hash";
 import { blobReserve } from "./migration";
+import * as rings from "./ring/rings";
 import * as listeners from "./tcp/service";
 import * as tcp from "./tcp/tcp";
 import { USAGE, usageTake } from "./usage";
 
 export * from "./connections";
 export * from "./tables";
+export * from "./xdp";
 export {
   applicationPtr,
   blobMax,
@@ -66,7 +68,8 @@ export {
 export { Err } from "./errors";
 export { Counter } from "./counters";
 export { Usage } from "./usage";
-export { PEERS_MAX, SERVICES_MAX } from "./limits";
+export { HOPS_MAX, PEERS_MAX, SERVICES_MAX } from "./limits";
+export { Ring, RingNeed } from "./ring/rings";
 export { ServiceFlag } from "./encap/services";
 export {
   Verdict,
@@ -186,11 +189,13 @@ export function init(nowUs: f64): i32 {
   resets.resetReserve();
   tcp.tcpReserve(nowUs);
   blobReserve(p.blobBytes);
+  rings.ringsReserve(p.ringFrames, p.ringFrameBytes, p.mtu);
   const grown = layoutEnd();
   if (grown < 0) return grown;
   hashInit(PARAMETERS + ParameterOff.HASH_SECRET);
   tcp.tcpInit(nowUs);
   batch.batchInit();
+  rings.ringsInit();
   clockStart(nowUs);
   return Err.OK;
 }
@@ -205,6 +210,7 @@ function parametersFit(p: Parameters): bool {
     p.earlyBytesMax <= HOLD_BYTES_MAX &&
     p.earlyFlowsMax <= HOLD_FLOWS_MAX &&
     p.blobBytes <= BLOB_BYTES_MAX &&
+    rings.ringsFit(p.ringFrames, p.ringFrameBytes, p.mtu) &&
     tcp.tcpFits()
   );
 }

@@ -153,6 +153,8 @@ if (offsetof<Tuple>() != TUPLE_SIZE) ERROR("Tuple layout changed");
  *   88 segmenting     u32   1: the link cuts super-segments and makes checksums
  *   92 sndBufferMax   u32   send buffer of one connection at most; 0: a default
  *   96 rcvBufferMax   u32   receive buffer of one connection at most; 0: a default
+ *  100 ringFrames     u32   frames of the xdp link, a power of two; 0: no rings
+ *  104 ringFrameBytes u32   2,048 or 4,096, when there are any
  */
 @unmanaged
 export class Parameters {
@@ -176,10 +178,11 @@ export class Parameters {
   segmenting: u32;
   sndBufferMax: u32;
   rcvBufferMax: u32;
+  ringFrames: u32;
+  ringFrameBytes: u32;
   reserved0: u32;
   reserved2: u64;
   reserved3: u64;
-  reserved4: u64;
 }
 export const PARAMETERS_SIZE: u32 = 128;
 if (offsetof<Parameters>() != PARAMETERS_SIZE) ERROR("Parameters layout changed");
@@ -204,9 +207,12 @@ export enum ParameterOff {
   SEGMENTING = 88,
   SND_BUFFER_MAX = 92,
   RCV_BUFFER_MAX = 96,
+  RING_FRAMES = 100,
+  RING_FRAME_BYTES = 104,
 }
 if (offsetof<Parameters>("mtu") != ParameterOff.MTU) ERROR("ParameterOff is wrong");
 if (offsetof<Parameters>("rcvBufferMax") != ParameterOff.RCV_BUFFER_MAX) ERROR("ParameterOff");
+if (offsetof<Parameters>("ringFrames") != ParameterOff.RING_FRAMES) ERROR("ParameterOff");
 
 /** What a mapping says about the packets of its connection. */
 export enum MapAction {

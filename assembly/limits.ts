@@ -26,3 +26,11 @@ export const EARLY_US: f64 = 1_000_000;
 export const RECORD_US: f64 = 60_000_000;
 /** Records that one call of handleTimeout or recordSet expires at most. */
 export const EXPIRE_STEPS_MAX: u32 = 256;
+
+// ring
+
+/** Frames of the xdp link, a power of two: four batches at least, 256 MiB at most. */
+export const RING_FRAMES_MIN: u32 = 256;
+export const RING_FRAMES_MAX: u32 = 65536;
+/** Prefixes with a next hop, neighbours included. */
+export const HOPS_MAX: u32 = 1024;

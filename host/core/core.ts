@@ -7,6 +7,7 @@ import { CoreBatch } from "./batch.ts";
 import { bind, type Abi } from "./abi.ts";
 import { constant, enumValue, instantiateCore, type CoreModule } from "./module.ts";
 import { writeParameters, type CoreParameters } from "./parameters.ts";
+import { Rings } from "./rings.ts";
 import {
   Structures,
   type CoreEvent,
@@ -38,6 +39,8 @@ export type * from "./structures.ts";
 export class Core {
   readonly rx: CoreBatch;
   readonly tx: CoreBatch;
+  /** What the xdp link moves its packets by. */
+  readonly rings: Rings;
   /** The whole linear memory; never detaches. */
   readonly memory: Uint8Array;
   /** The values of assembly/errors.ts by name. */
@@ -73,14 +76,13 @@ export class Core {
     this.#address = this.#structures.addressPtr;
     this.rx = new CoreBatch(module, this.#abi.rxBatchPtr() >>> 0, parameters.slotBytes);
     this.tx = new CoreBatch(module, this.#abi.txBatchPtr() >>> 0, parameters.slotBytes);
+    this.rings = new Rings(module, this.rx);
   }
 
   /** "FULL" for -4. */
   errorName(code: number): string {
     return this.#errNames.get(code) ?? String(code);
   }
-
-  // ---- configuration
 
   /** This node's own tunnel address. */
   setTunnel(address: Uint8Array): void {
@@ -109,8 +111,6 @@ export class Core {
     const name = mode.toUpperCase().replace("-", "_");
     this.#check("modeSet", this.#abi.modeSet(enumValue(this.#module, "Mode", name)));
   }
-
-  // ---- packets and time
 
   /** Decides about the first `count` packets of the rx batch; returns how many need the host. */
   handlePackets(count: number, nowUs: number): number {
@@ -141,8 +141,6 @@ export class Core {
     }
     return undefined;
   }
-
-  // ---- sockets
 
   /**
    * Active open; the tuple's local end is this side, its port 0 takes an ephemeral one. "connected" or

@@ -31,6 +31,9 @@ export interface CoreParameters {
   readonly blobBytes: number;
   /** Largest packet that may be sent without segmentation offload. */
   readonly mtu: number;
+  /** Frames of the xdp link, a power of two from 256 on, and bytes of each, 2,048 or 4,096; default: none. */
+  readonly ringFrames?: number;
+  readonly ringFrameBytes?: number;
   /** The link cuts super-packets of up to `slotBytes` and finishes checksums (Link.gso). */
   readonly segmenting: boolean;
   /** 16 bytes, random for each instance: keys of the tables. */
@@ -74,6 +77,8 @@ const COUNTS = {
   SLOT_BYTES: "slotBytes",
   BLOB_BYTES: "blobBytes",
   MTU: "mtu",
+  RING_FRAMES: "ringFrames",
+  RING_FRAME_BYTES: "ringFrameBytes",
 } as const;
 
 const SECRET_BYTES = 16;

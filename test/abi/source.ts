@@ -38,6 +38,7 @@ const FUNCTION_FILES: readonly (readonly [string, string])[] = [
   ["assembly/tables.ts", ""],
   ["assembly/connections.ts", "connections of the own stack"],
   ["assembly/migration.ts", "blobs"],
+  ["assembly/xdp.ts", "rings of the xdp link"],
 ];
 
 const COMMENT = String.raw`(?:\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\n)?`;

@@ -22,6 +22,8 @@ export interface TestParameters {
   slotBytes?: number;
   blobBytes?: number;
   mtu?: number;
+  ringFrames?: number;
+  ringFrameBytes?: number;
 }
 
 const DEFAULTS = {
@@ -37,6 +39,8 @@ const DEFAULTS = {
   SLOT_BYTES: 65536,
   BLOB_BYTES: 1 << 20,
   MTU: 1500,
+  RING_FRAMES: 0,
+  RING_FRAME_BYTES: 0,
 };
 
 const constantCase = (name: string) =>
