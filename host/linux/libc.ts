@@ -85,7 +85,21 @@ export interface LabCalls {
   ppoll(address: number, count: number, timeoutUs: number): number;
 }
 
-export type Libc = FastCalls & CheckedCalls & LabCalls;
+/** eBPF and rings in our own pages: what the xdp link needs. */
+export interface XdpCalls {
+  /** bpf(2): a descriptor or 0. `what` names the request in an error. */
+  bpf(command: number, attributes: Uint8Array, what: string): number;
+  /** Maps `fd` from `offset` over the pages at `address`, shared, in place of what is there. */
+  mapAt(address: number, length: number, fd: number, offset: number): void;
+  /** Puts zeroed memory of our own over the pages at `address`, which lets go of what was mapped there. */
+  clearAt(address: number, length: number): void;
+  /** sendto without data, which asks for what waits in a ring to be sent: 0 or -errno. */
+  kick(fd: number): number;
+  /** recvfrom without room, which asks for received packets in a ring: 0 or -errno. */
+  kickReceive(fd: number): number;
+}
+
+export type Libc = FastCalls & CheckedCalls & LabCalls & XdpCalls;
 
 let loaded: Libc | undefined;
 
@@ -136,6 +150,7 @@ function bind(koffi: Koffi): Libc {
     ...fastCalls(koffi, declare),
     ...checkedCalls(koffi, declare),
     ...labCalls(koffi, declare),
+    ...xdpCalls(koffi, declare),
   };
 }
 
@@ -245,6 +260,46 @@ function socketCalls(
 
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_POPULATE = 0x8000;
+
+/** The number of bpf(2): x86-64 has its own, the other architectures share theirs. */
+const BPF_CALL = arch() === "x64" ? 321 : 280;
+
+function xdpCalls(koffi: Koffi, declare: Declare): XdpCalls {
+  const bpf = declare("int64_t syscall(int64_t number, int command, void *attr, uint32_t size)");
+  const mmap = declare(
+    "int64_t mmap(uintptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)",
+  );
+  const sendto = declare(
+    "int sendto(int fd, uintptr_t data, size_t length, int flags, uintptr_t to, unsigned int size)",
+  );
+  const recvfrom = declare(
+    "int recvfrom(int fd, uintptr_t data, size_t length, int flags, uintptr_t from, uintptr_t size)",
+  );
+  const result = (value: number): number => (value < 0 ? -koffi.errno() : 0);
+  return {
+    bpf: (command, attributes, what) => {
+      const value = Number(bpf(BPF_CALL, command, attributes, attributes.length));
+      if (value < 0) throw errnoError(what, koffi.errno());
+      return value;
+    },
+    mapAt: (address, length, fd, offset) => {
+      const flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE;
+      const got = Number(mmap(address, length, PROT_READ_WRITE, flags, fd, offset));
+      if (got !== address) throw errnoError("mmap", koffi.errno());
+    },
+    clearAt: (address, length) => {
+      const flags = MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS;
+      const got = Number(mmap(address, length, PROT_READ_WRITE, flags, -1, 0));
+      if (got !== address) throw errnoError("mmap", koffi.errno());
+    },
+    kick: (fd) => result(sendto(fd, 0, 0, MSG_DONTWAIT, 0, 0)),
+    kickReceive: (fd) => result(recvfrom(fd, 0, 0, MSG_DONTWAIT, 0, 0)),
+  };
+}
 
 function labCalls(koffi: Koffi, declare: Declare): LabCalls {
   const unshare = declare("int unshare(int flags)");

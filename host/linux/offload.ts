@@ -25,36 +25,48 @@ export type Offload = (typeof OFFLOADS)[number][0];
 /** Turns tx, tso, gso and gro of a device on or off; names those that the device refused. */
 export function setOffloads(device: string, on: boolean): Offload[] {
   const order = on ? OFFLOADS : [...OFFLOADS].reverse();
-  for (const [, , set] of order) ethtool(device, set, on ? 1 : 0);
+  for (const [, , set] of order) setting(device, set, on ? 1 : 0);
   const now = getOffloads(device);
   return OFFLOADS.map(([name]) => name).filter((name) => now[name] !== on);
 }
 
 export function getOffloads(device: string): Record<Offload, boolean> {
-  const read = (get: number) => ethtool(device, get, 0) === 1;
+  const read = (get: number) => setting(device, get, 0) === 1;
   return Object.fromEntries(OFFLOADS.map(([name, get]) => [name, read(get)])) as Record<
     Offload,
     boolean
   >;
 }
 
+/** Turns receive coalescing on or off; whether the device has it on now. */
+export function setGro(device: string, on: boolean): boolean {
+  const [, get, set] = OFFLOADS[3];
+  setting(device, set, on ? 1 : 0);
+  return setting(device, get, 0) === 1;
+}
+
 /** One ethtool_value {cmd, data}; returns data as the kernel left it, -1 when it refused. */
-function ethtool(device: string, command: number, data: number): number {
-  if (Buffer.byteLength(device) >= IFNAMSIZ) {
-    throw new BatonError("ERR_BATON_CONFIG", `device: expected a short name, got "${device}"`);
-  }
+function setting(device: string, command: number, data: number): number {
   const value = Buffer.alloc(8);
   value.writeUInt32LE(command, 0);
   value.writeUInt32LE(data, 4);
+  return ethtool(device, value) ? value.readUInt32LE(4) : -1;
+}
+
+/** One request, which begins with its command; the kernel answers into it. False: the device refused it. */
+export function ethtool(device: string, value: Buffer): boolean {
+  if (Buffer.byteLength(device) >= IFNAMSIZ) {
+    throw new BatonError("ERR_BATON_CONFIG", `device: expected a short name, got "${device}"`);
+  }
   const request = Buffer.alloc(IFREQ_SIZE);
   request.write(device, 0);
   request.writeBigUInt64LE(BigInt(libc().address(value)), IFNAMSIZ);
   const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
   try {
     libc().ioctl(fd, SIOCETHTOOL, request, `offloads of ${device}`);
-    return value.readUInt32LE(4);
+    return true;
   } catch (error) {
-    if (error instanceof BatonError && REFUSALS.has(error.code)) return -1;
+    if (error instanceof BatonError && REFUSALS.has(error.code)) return false;
     throw error;
   } finally {
     libc().close(fd);

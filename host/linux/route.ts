@@ -107,6 +107,11 @@ function refuseOther(route: Found, device: string, via: string): void {
   throw new BatonError("ERR_BATON_BUSY", `address ${route.prefix}: expected it free, got ${got}`);
 }
 
+/** ERR_BATON_BUSY when this kernel has one of the addresses itself. */
+export function checkFree(addresses: readonly string[]): void {
+  refuseLocal(addresses.map(parsePrefix));
+}
+
 /** No kernel may own a service or tunnel address: it would answer our packets with resets. */
 function refuseLocal(prefixes: readonly Prefix[]): void {
   const owners = new Map<string, string>();
