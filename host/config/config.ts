@@ -17,6 +17,7 @@ import {
   parseDrainTime,
   parseDuration,
   parseInterface,
+  parseLink,
   parseListen,
   parseName,
   parseNetworkAddress,
@@ -24,9 +25,9 @@ import {
   parsePeer,
   parseUpstream,
 } from "./values.ts";
-import type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
+import type { LinkSpec, NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
 
-export type { NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
+export type { LinkSpec, NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
 export type { Service } from "./service.ts";
 
 /** Where `baton keygen` writes and the daemons look. */
@@ -71,12 +72,7 @@ type TimeoutName = keyof typeof TIMEOUTS;
 export type Limits = Partial<Record<(typeof LIMITS)[LimitName]["parameter"], number>>;
 export type Timeouts = Partial<Record<(typeof TIMEOUTS)[TimeoutName]["field"], number>>;
 
-export interface LinkSpec {
-  readonly kind: "tun";
-  readonly device: string;
-}
-
-/** Where packets leave: by the device they came in by, or by raw sockets. */
+/** Where packets leave: by the link they came in by, or by raw sockets. */
 export type Egress = "tun" | "raw";
 
 /** What every node has. */
@@ -143,7 +139,11 @@ const NODE_FLAGS = {
   ),
   tunnel: many("ADDRESS", "this node's tunnel address, one of each family", parseNetworkAddress),
   "key-file": one("FILE", `the cluster key (default: ${DEFAULT_KEY_FILE})`, parsePath),
-  link: one("LINK", "where packets come in: tun or tun:DEVICE (default: tun:baton0)", parseLink),
+  link: one(
+    "LINK",
+    "where packets come in: tun[:DEVICE], xdp:DEVICE (default: tun:baton0)",
+    parseLink,
+  ),
   egress: one("KIND", "where packets leave: tun or raw (default: tun)", parseEgress),
   mtu: one("BYTES", "largest packet (default: the link's)", (text) =>
     parseCount(text, 576, 65_535),
@@ -197,6 +197,9 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
   const peers = [...backends, ...classifiers];
   const node = nodeConfig(flags, peers, "backend");
   checkServices(services, node, peers);
+  if (flags.announce !== undefined && node.link.kind === "xdp") {
+    throw fault("announce", "expected --link tun: the kernel answers for what it routes");
+  }
   const families = new Set(services.map(({ family }) => family));
   for (const family of families) {
     checkFamily(family, node.tunnels);
@@ -269,6 +272,9 @@ function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: stri
   if (mtu !== undefined && mtu < 1280 && tunnels.some(({ family }) => family === 6)) {
     throw fault("mtu", `expected at least 1280 for IPv6 (RFC 8200 5), got ${mtu}`);
   }
+  if (flags.egress === "raw" && flags.link?.kind === "xdp") {
+    throw fault("egress", "expected none with --link xdp, got raw");
+  }
   const isDual = peers.some((peer) => peer.endpoint.family === 6);
   const any: ServiceAddress = isDual
     ? { address: "::", family: 6, port: DEFAULT_PORT }
@@ -340,12 +346,6 @@ function checkPeers(family: 4 | 6, peers: readonly PeerSpec[], flag: string): vo
 /** A name alone, or a backend as the forwarder has it: one file may serve both. */
 function parseBackendName(text: string): string {
   return text.includes("=") ? parsePeer(text).name : parseName(text);
-}
-
-function parseLink(text: string): LinkSpec {
-  const match = /^tun(?::(.*))?$/.exec(text);
-  if (!match) throw expected("tun or tun:DEVICE", text);
-  return { kind: "tun", device: parseInterface(match[1] ?? "baton0") };
 }
 
 function parseEgress(text: string): Egress {

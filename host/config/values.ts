@@ -113,6 +113,22 @@ export function parseName(text: string): string {
   throw expected('a name of letters, digits, ".", "_", "-"', text);
 }
 
+/** Where packets come in. */
+export interface LinkSpec {
+  readonly kind: "tun" | "xdp";
+  readonly device: string;
+}
+
+/** tun, tun:DEVICE, xdp:DEVICE */
+export function parseLink(text: string): LinkSpec {
+  const [kind, ...rest] = text.split(":");
+  const hasDevice = rest.length > 0;
+  if (kind === "tun")
+    return { kind, device: parseInterface(hasDevice ? rest.join(":") : "baton0") };
+  if (kind === "xdp" && hasDevice) return { kind, device: parseInterface(rest.join(":")) };
+  throw expected("tun, tun:DEVICE or xdp:DEVICE", text);
+}
+
 export function parseInterface(text: string): string {
   const isFit = text.length <= INTERFACE_MAX && /^[^\s/:]+$/.test(text);
   if (isFit && text !== "." && text !== "..") return text;

@@ -15,8 +15,6 @@ import { SystemClock } from "../link/clock.ts";
 import type { Link } from "../link/link.ts";
 import { Loop } from "../link/loop.ts";
 import { systemRandom } from "../link/random.ts";
-import { openRaw } from "../link/raw.ts";
-import { openTun } from "../link/tun.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
 import type { Route } from "../linux/route.ts";
 import type { Routing } from "../node/connection.ts";
@@ -25,6 +23,7 @@ import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
 import type { Patience } from "../node/patience.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
+import { openLinks, sizesFor, type Links } from "./links.ts";
 import { CORE_WASM } from "./wasm.ts";
 
 export type CoreSizes = Omit<CoreParameters, "hashSecret" | "isnSecret" | "wallMs">;
@@ -81,29 +80,14 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const core = openCore(options, cipher, keyFile, clock);
   const udp = await openUdp({ listen: config.listen });
   try {
-    const links = await openLinks(options);
+    const links = await openLinks(config, {
+      core,
+      persist: options.persist,
+      routes: options.routes,
+    });
     return assemble(options, { core, clock, cipher, keys, udp, ...links }, log);
   } catch (error) {
     udp.close();
-    throw error;
-  }
-}
-
-interface Links {
-  readonly link: Link;
-  readonly egress: Link | undefined;
-}
-
-/** A raw socket cuts no super-packet, so with that egress the device must not deliver any either. */
-async function openLinks({ config, persist, routes }: OpenOptions): Promise<Links> {
-  const mtu = config.mtu === undefined ? {} : { mtu: config.mtu };
-  const egress = config.egress === "raw" ? openRaw(mtu) : undefined;
-  try {
-    const offload = egress === undefined;
-    const link = await openTun({ name: config.link.device, persist, routes, offload, ...mtu });
-    return { link, egress };
-  } catch (error) {
-    egress?.close();
     throw error;
   }
 }
@@ -237,7 +221,7 @@ function openCore(
   const parameters: CoreParameters = {
     ...sizes,
     ...config.limits,
-    segmenting: sizes.segmenting && config.egress === "tun",
+    ...sizesFor(config, sizes.segmenting),
     ...(config.mtu === undefined ? {} : { mtu: config.mtu }),
     hashSecret: systemRandom.bytes(16),
     isnSecret,

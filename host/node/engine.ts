@@ -115,7 +115,15 @@ export class Engine {
 
   #handle(role: Role, count: number): void {
     const { core, clock } = this.#options;
-    if (core.handlePackets(count, clock.nowUs()) === 0) return;
+    const isOpen = core.handlePackets(count, clock.nowUs()) > 0;
+    if (isOpen) this.#carryOut(role, count);
+    // Also when nothing is to be sent: the link may want its slots back.
+    this.#options.link.flush();
+    if (this.#egress !== this.#options.link) this.#egress.flush();
+  }
+
+  #carryOut(role: Role, count: number): void {
+    const { core } = this.#options;
     const { DROPPED, CONSUMED, TRANSMIT, HANDBACK, UNMAPPED, ICMP } = core.verdict;
     for (let index = 0; index < count; index++) {
       const verdict = core.rx.verdict(index);
@@ -125,7 +133,6 @@ export class Engine {
       else if (verdict === UNMAPPED) role.unmapped(core.rx, index);
       else if (verdict === ICMP) role.icmp(core.rx, index);
     }
-    this.#egress.flush();
   }
 
   #drainEvents(role: Role): boolean {

@@ -50,6 +50,12 @@ function backendFault(change: FlagInput): string {
   return failure(() => backendConfig({ ...BACKEND, ...change }));
 }
 
+config("takes a device for the xdp link", () => {
+  const wanted = { kind: "xdp", device: "eth0" };
+  assert.equal(forwarderConfig({ ...FORWARDER, link: "xdp:eth0" }).link, wanted);
+  assert.equal(backendConfig({ ...BACKEND, link: "xdp:eth0" }).link, wanted);
+});
+
 config("gives a forwarder its defaults", () => {
   const made = forwarderConfig({ ...FORWARDER, name: undefined });
   assert.is(made.name, hostname().split(".")[0]);
@@ -164,7 +170,13 @@ const FORWARDER_FAULTS: readonly (readonly [FlagInput, string])[] = [
   ],
   [{ pool: ["p"] }, '--pool "p": column 2: expected "=", got the end of the pool'],
   [{ listen: "4433" }, '--listen: expected ADDRESS:PORT, got "4433"'],
-  [{ link: "xdp:eth0" }, '--link: expected tun or tun:DEVICE, got "xdp:eth0"'],
+  [{ link: "xdp" }, '--link: expected tun, tun:DEVICE or xdp:DEVICE, got "xdp"'],
+  [{ link: "xdp:a/b" }, '--link: expected the name of a network interface, got "a/b"'],
+  [{ link: "xdp:eth0", egress: "raw" }, "--egress: expected none with --link xdp, got raw"],
+  [
+    { link: "xdp:eth0", announce: "eth0" },
+    "--announce: expected --link tun: the kernel answers for what it routes",
+  ],
   [{ egress: "xdp" }, '--egress: expected tun or raw, got "xdp"'],
   [{ mtu: "100" }, '--mtu: expected a whole number from 576 to 65535, got "100"'],
   [
