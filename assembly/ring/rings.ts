@@ -345,19 +345,17 @@ function isProducer(ring: u32): bool {
   return ring == Ring.TX || ring == Ring.FILL;
 }
 
-/** An aligned word in front of the entries: atomic instructions trap on others. */
+/** An aligned word in front of the entries, as the kernel has them. */
 function isWord(off: u32): bool {
   return (off & 3) == 0 && off < HEAD_LEN;
 }
 
-/** Reads a word that the kernel writes: nothing behind it is read before. */
+/** Reads a word that the kernel writes. x86-64 keeps the order of loads, and of stores: see docs/xdp.md. */
 function acquire(ptr: u32): u32 {
-  if (ASC_FEATURE_THREADS) return atomic.load<u32>(<usize>ptr);
   return load<u32>(<usize>ptr);
 }
 
-/** Writes a word that the kernel reads: everything before it has been written. */
+/** Writes a word that the kernel reads, after everything before it. */
 function publish(ptr: u32, value: u32): void {
-  if (ASC_FEATURE_THREADS) atomic.store<u32>(<usize>ptr, value);
-  else store<u32>(<usize>ptr, value);
+  store<u32>(<usize>ptr, value);
 }

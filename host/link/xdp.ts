@@ -3,6 +3,7 @@
  * without a next hop leave by a raw socket, through the kernel. Knows devices and their descriptors; must not know
  * what packets mean, nor Ethernet headers. docs/xdp.md.
  */
+import { arch } from "node:os";
 import { setTimeout as wait } from "node:timers/promises";
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core } from "../core/core.ts";
@@ -75,6 +76,7 @@ export function xdpParameters(device: string): {
 /** Attaches the program. When it resolves, packets for the addresses come here and nowhere else. */
 export async function openXdp(options: XdpOptions): Promise<XdpLink> {
   const { device, mtu, addresses } = options;
+  if (arch() !== "x64") throw fault(device, `expected x86-64, got ${arch()}`);
   const mac = deviceMac(device);
   if (mac === NO_MAC) throw fault(device, "expected an Ethernet device, got one without addresses");
   if (!isUp(device)) throw fault(device, "expected the device to be up");
