@@ -38,6 +38,7 @@ interface Flags {
   readonly moves?: string;
   readonly manners?: string;
   readonly ownStack?: string;
+  readonly byRequest?: boolean;
   readonly plain?: boolean;
 }
 
@@ -71,6 +72,10 @@ export function addSim(program: Command): void {
     .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
     .option("--manners <PERCENT>", "how many answers overlap, dawdle or break off (default: none)")
     .option("--own-stack <PERCENT>", "how many clients run the product's own stack (default: none)")
+    .option(
+      "--by-request",
+      "each request is routed by itself: connections go to a classifier first",
+    )
     .option("--plain", "clients that do nothing unusual")
     .action(async (flags: Flags) => {
       const { simulateWith } = await import("../daemon/simjobs.ts");
@@ -115,6 +120,7 @@ async function given(flags: Flags): Promise<Given> {
     movePercent: count(flags.moves, "--moves", 0, 100),
     stackPercent: count(flags.ownStack, "--own-stack", 0, 100),
     mannerPercent: count(flags.manners, "--manners", 0, 100),
+    isByRequest: flags.byRequest === true ? true : undefined,
     isPlain: flags.plain === true ? true : undefined,
   };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));

@@ -2,6 +2,7 @@
  * Moves of connections from one backend to another in a run, at seeded moments. Knows which connections are on their
  * way and which nodes have to do with them; must not know packets nor what a reset means.
  */
+import type { Connection } from "../node/connection.ts";
 import type { LiveConnection } from "../node/live.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -61,6 +62,36 @@ export class Moves {
     const afterUs = random.below(random.pick([1000, 20_000, 1_000_000, 5_000_000]));
     const target = random.pick(this.backends.filter((name) => name !== backend));
     this.scheduler.after(afterUs, () => this.#move(journey, live, target));
+  }
+
+  /** With its next request the connection goes to a classifier. */
+  reroute(
+    backend: string,
+    connection: Connection,
+    ready: () => boolean,
+    stays: (doesIt: boolean) => void,
+  ): void {
+    const { address, port } = connection.remote;
+    const key = `${address} ${port}`;
+    const journey = this.#journeys.get(key) ?? { nodes: new Set(), moves: 0, isMoving: false };
+    this.#journeys.set(key, journey);
+    journey.nodes.add(backend);
+    if (journey.isMoving) {
+      this.scheduler.after(0, () => stays(true));
+      return;
+    }
+    journey.isMoving = true;
+    const state = new Uint8Array(0);
+    connection.migrate({
+      reroute: true,
+      ready: () => (ready() ? { kind: "ready", state } : { kind: "busy", reason: "it went on" }),
+      done: (outcome) => {
+        journey.isMoving = false;
+        if (outcome.kind === "moved") this.events.moved();
+        if (outcome.kind === "lost") this.events.lost(address, port);
+        stays(outcome.kind === "kept");
+      },
+    });
   }
 
   #move(journey: Journey, live: LiveConnection, target: string): void {

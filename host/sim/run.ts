@@ -5,7 +5,6 @@
  */
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
-import type { Cipher, Log } from "../node/environment.ts";
 import type { LiveConnection } from "../node/live.ts";
 import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
@@ -17,35 +16,14 @@ import { Oracle } from "./oracle.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
 import { tooBig } from "./router.ts";
+import type { RunOptions, RunResult } from "./result.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
 import { StackHost } from "./stack.ts";
 import { Trouble } from "./trouble.ts";
 import { Visitor } from "./visitor.ts";
-import { SimServer, type ServerWorld } from "./workload.ts";
+import { SimServer, type Leave, type ServerWorld } from "./workload.ts";
 
-export interface RunOptions {
-  readonly wasm: Uint8Array;
-  readonly cipher: Cipher;
-  readonly log: Log;
-  readonly scenario: Scenario;
-  /** Sees every packet and datagram once its fate is drawn; the time is wall time. */
-  readonly trace?: (from: string, to: string, bytes: Uint8Array, us: number, fate: string) => void;
-}
-
-export interface RunResult {
-  readonly scenario: Scenario;
-  /** Empty: everything held. */
-  readonly problems: readonly string[];
-  /** What was done to the nodes, and the last things that happened before a problem. */
-  readonly events: readonly string[];
-  readonly packets: number;
-  readonly virtualUs: number;
-  readonly handoffs: number;
-  /** From one backend to another. */
-  readonly moves: number;
-  /** Over every packet, its path and its time: the same seed gives the same one. */
-  readonly digest: number;
-}
+export type { RunOptions, RunResult } from "./result.ts";
 
 const SERVICES = [
   { address: "10.0.0.100", port: 80 },
@@ -163,15 +141,17 @@ class Run {
       backends,
       classifiers,
       acceptor: (name) => {
-        const server = new SimServer(name, this.#serverWorld());
+        const server = new SimServer(name, this.#serverWorld(name));
         this.#servers.push(server);
         this.#latest.set(name, server);
         return server;
       },
       forwarderEvents: {
         handedOff: () => this.#handoffs++,
+        cameBack: (tuple) => this.#cameBack(FORWARDER, tuple),
         rejected: (tuple, reason) => this.#rejected(tuple, reason),
       },
+      classifierEvents: (name) => ({ cameBack: (tuple) => this.#cameBack(name, tuple) }),
       backendEvents: (name) => ({
         arrived: (live, { flow }) => this.#arrived(name, flow, live),
         restart: () => {
@@ -183,7 +163,7 @@ class Run {
     });
   }
 
-  #serverWorld(): ServerWorld {
+  #serverWorld(name: string): ServerWorld {
     const random = this.#root.child(STREAM.servers);
     const aborted = ({ address, port }: { address: string; port: number }): void => {
       this.#oracle.allowReset(address, port, "the server aborted");
@@ -193,7 +173,17 @@ class Run {
     };
     const after = (us: number, action: () => void): void =>
       this.#cluster.scheduler.after(us, action);
-    return { after, random, aborted };
+    const leave: Leave = (connection, ready, stays) =>
+      this.#moves.reroute(name, connection, ready, stays);
+    return { after, random, aborted, leave: this.#scenario.isByRequest ? leave : undefined };
+  }
+
+
+  /** A classifier has a connection for its next request. */
+  #cameBack(name: string, { remote, remotePort }: Tuple): void {
+    const life = this.#cluster.life(name);
+    const kind = { isForwarder: name === FORWARDER, opens: true };
+    this.#oracle.arrived(formatAddress(remote), remotePort, { name, life, ...kind });
   }
 
   /** I4: a flow identifier names one connection until its quarantine ends, and a blob is infused once. */
@@ -273,8 +263,8 @@ class Run {
   }
 
   #addVisitor(index: number, backends: readonly string[]): void {
-    const { isPlain, bodyMax, connectionsMax, faultKinds, mannerPercent, stackPercent } =
-      this.#scenario;
+    const { isPlain, bodyMax, connectionsMax, faultKinds } = this.#scenario;
+    const { mannerPercent, stackPercent, isByRequest } = this.#scenario;
     const random = this.#root.child(STREAM.clients).child(index);
     const service = random.pick(SERVICES);
     const isV6 = service.address.includes(":");
@@ -298,7 +288,7 @@ class Run {
       service,
       connections: 1 + random.below(connectionsMax),
       stack: random.child("stack").chance(stackPercent) ? this.#stack() : undefined,
-      plan: () => drawPlan(random.child(`plan ${number}`), number++, range),
+      plan: () => ({ ...drawPlan(random.child(`plan ${number}`), number++, range), isByRequest }),
       events: {
         opened: (who) => this.#opened(who),
         refused: (who, status) => this.#refused(who, status),

@@ -33,6 +33,8 @@ export interface Scenario {
   readonly mannerPercent: number;
   /** How many percent of all clients run the product's own stack. */
   readonly stackPercent: number;
+  /** Each request is routed by itself: the connection goes to a classifier before it. */
+  readonly isByRequest: boolean;
 }
 
 /** A count of clients stands for the first so many. */
@@ -84,6 +86,7 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     movePercent: random.pick([0, 0, 20, 80]),
     mannerPercent: 0,
     stackPercent: 0,
+    isByRequest: false,
   };
   const { clients = count, ...rest } = given;
   const chosen =
@@ -110,6 +113,7 @@ export function scenarioFlags(scenario: Scenario): string {
     `--moves ${scenario.movePercent}`,
     ...(scenario.mannerPercent > 0 ? [`--manners ${scenario.mannerPercent}`] : []),
     ...(scenario.stackPercent > 0 ? [`--own-stack ${scenario.stackPercent}`] : []),
+    ...(scenario.isByRequest ? ["--by-request"] : []),
     ...(scenario.isPlain ? ["--plain"] : []),
   ];
   return parts.join(" ");

@@ -48,12 +48,12 @@ export class Talk {
   data(client: SimClient, bytes: Uint8Array): void {
     if (this.#isRefused) return;
     this.#slowDown(client);
-    for (const byte of bytes) {
+    for (const [index, byte] of bytes.entries()) {
       if (this.#first.length < ANSWER_MIN) this.#first += String.fromCharCode(byte);
       const exchange = this.plan.exchanges[this.#turn];
       if (!exchange) return this.events.fault("bytes after the last answer");
       if (byte !== patternByte(downStream(exchange.stream), this.#received)) {
-        return this.#mismatch(client, bytes, exchange.stream);
+        return this.#mismatch(client, bytes.subarray(index + 1), exchange.stream);
       }
       this.#received++;
       if (this.#received === exchange.down) this.#next(client);
@@ -64,11 +64,12 @@ export class Talk {
     client.end();
   }
 
-  #mismatch(client: SimClient, bytes: Uint8Array, stream: number): void {
-    // The first byte that differs is in this piece; the reply may have begun in it too.
-    const text = this.#first + String.fromCharCode(...bytes.subarray(0, 64));
+  /** `rest`: what came behind the first byte that differs. */
+  #mismatch(client: SimClient, rest: Uint8Array, stream: number): void {
+    const text = this.#first + String.fromCharCode(...rest.subarray(0, 64));
     const status = /HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
-    const isFirst = this.#turn === 0 && this.#first.length < ANSWER_MIN;
+    const mayRefuse = this.#turn === 0 || this.plan.isByRequest === true;
+    const isFirst = mayRefuse && this.#first.length < ANSWER_MIN;
     if (status === undefined || !isFirst) {
       return this.events.fault(`stream ${stream}: wrong byte at ${this.#received}`);
     }
@@ -92,6 +93,7 @@ export class Talk {
 
   #next(client: SimClient): void {
     this.#received = 0;
+    this.#first = "";
     this.#turn++;
     if (this.isDone) {
       if (this.plan.closer === "client") client.end();

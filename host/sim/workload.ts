@@ -27,6 +27,8 @@ export type Manner = string;
 export interface Plan {
   readonly host: string;
   readonly exchanges: readonly Exchange[];
+  /** Each request is routed: a classifier may answer any of them. */
+  readonly isByRequest?: boolean;
   /** Who sends the first FIN after the last exchange; "half": the client, right after its last request. */
   readonly closer: "client" | "server" | "half";
   /** All requests at once, or each after the answer to the one before. */
@@ -81,7 +83,16 @@ export interface ServerWorld {
   readonly random: SeededRandom;
   /** It has aborted this client's connection. */
   readonly aborted: (client: ConnectionAddress) => void;
+  /** With the first byte of each further request the connection goes to a classifier. */
+  readonly leave?: Leave | undefined;
 }
+
+/** Gives a connection to a classifier, when `ready` still says so; tells whether it stays. */
+export type Leave = (
+  connection: Connection,
+  ready: () => boolean,
+  stays: (doesIt: boolean) => void,
+) => void;
 
 /** The server application of one backend: answers every exchange, checks every byte. */
 export class SimServer implements Acceptor {
@@ -93,7 +104,7 @@ export class SimServer implements Acceptor {
   readonly #name: string;
   readonly #world: ServerWorld | undefined;
 
-  /** @param world  needed where servers have manners */
+  /** @param world  needed where servers have manners, or requests are routed by themselves */
   constructor(name: string, world?: ServerWorld) {
     this.#name = name;
     this.#world = world;
@@ -136,6 +147,9 @@ class Session {
   #read = 0;
   #written = 0;
   #isDone = false;
+  #isLast = false;
+  #mayLeave = false;
+  #isLeaving = false;
   #hasEnded = false;
   #isResting = false;
   /** Its state has been given out: nothing is read or written until it is known where it goes on. */
@@ -178,10 +192,31 @@ class Session {
   }
 
   pump(): void {
-    if (this.#isStill) return;
-    while (!this.#isDone && this.#step());
+    if (this.#isStill || this.#isLeaving) return;
+    while (!this.#isDone && !this.#leaves() && this.#step());
+    if (this.#isLeaving) return;
     const isIdle = !this.#exchange && this.connection.readableLength === 0;
     if (this.#isDone || (this.#hasEnded && isIdle)) this.#finish();
+  }
+
+  /** The first request was its own; the next one, once it begins, is for whoever it is routed to. */
+  #leaves(): boolean {
+    const isBetween = this.#head === "" && !this.#exchange && !this.#isLast;
+    const leave = this.world?.leave;
+    if (!leave || !this.#mayLeave || !isBetween || this.connection.readableLength === 0) {
+      return false;
+    }
+    this.#isLeaving = true;
+    this.#mayLeave = false;
+    leave(
+      this.connection,
+      () => this.#head === "" && !this.#exchange,
+      (doesIt) => {
+        this.#isLeaving = !doesIt;
+        if (doesIt) this.pump();
+      },
+    );
+    return true;
   }
 
   /** True: something was done, and there may be more. */
@@ -195,6 +230,8 @@ class Session {
     if (this.#isDone) return false;
     if (this.#read < up || this.#written < down) return hasRead || hasWritten;
     this.#exchange = undefined;
+    this.#mayLeave = true;
+    this.#isLast = exchange.last;
     if (exchange.last) {
       this.connection.shutdown();
       if (this.#hasEnded) this.#isDone = true;
