@@ -61,6 +61,7 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
   if (scenario.movePercent > 0) yield { ...scenario, movePercent: 0 };
   if (scenario.mannerPercent > 0) yield { ...scenario, mannerPercent: 0 };
   if (scenario.stackPercent > 0) yield { ...scenario, stackPercent: 0 };
+  if (scenario.isByRequest) yield { ...scenario, isByRequest: false };
   if (!scenario.isPlain) yield { ...scenario, isPlain: true };
   if (connectionsMax > 1) yield { ...scenario, connectionsMax: connectionsMax - 1 };
   if (bodyMax > 1) yield { ...scenario, bodyMax: bodyMax >> 2 || 1 };
