@@ -122,7 +122,7 @@ function row(key: string, value: number | string, goal: Row["goal"], meaning: st
     key.padEnd(30),
     shown.padStart(9),
     wanted.padStart(12),
-    met(value, goal).padEnd(8),
+    met(value, goal).padEnd(10),
   ];
   process.stdout.write(`${columns.join("  ")}${text}\n`);
 }
