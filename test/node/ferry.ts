@@ -201,7 +201,11 @@ export class Ferry {
     live.migrate({
       target,
       ready: ready ?? (() => live.readiness()),
-      done: (it) => (outcome = it),
+      done: (it) => {
+        outcome = it;
+        // Whoever asked the application whether it is ready tells it that it goes on here.
+        if (it.kind === "kept") live.kept();
+      },
     });
     this.until("an outcome", () => outcome !== undefined);
     return outcome as MoveOutcome;
