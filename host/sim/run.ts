@@ -178,7 +178,6 @@ class Run {
     return { after, random, aborted, leave: this.#scenario.isByRequest ? leave : undefined };
   }
 
-
   /** A classifier has a connection for its next request. */
   #cameBack(name: string, { remote, remotePort }: Tuple): void {
     const life = this.#cluster.life(name);
