@@ -45,7 +45,10 @@ function wait({ state, fd, stopFd, wakeFd }: WaiterData): void {
       const { ARMED, REPORTED } = WAITER;
       if (Atomics.compareExchange(state, WAITER.STATE, ARMED, REPORTED) !== ARMED) break;
       c.write(wakeFd, address, 1);
-      Atomics.wait(state, WAITER.STATE, REPORTED);
+      // A notification may be late, and be about the report before this one.
+      while (Atomics.load(state, WAITER.STATE) === REPORTED) {
+        Atomics.wait(state, WAITER.STATE, REPORTED);
+      }
     }
   } finally {
     c.close(wakeFd);

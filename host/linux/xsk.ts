@@ -49,7 +49,7 @@ export interface XskMemory {
 
 /** Counters of the kernel: struct xdp_statistics. */
 export interface XskStatistics {
-  /** Too long for a frame, and the like. */
+  /** Too long for a frame, or no frame was lent: the latter are in rxNoFrame, too. */
   readonly rxDropped: number;
   readonly rxInvalid: number;
   readonly txInvalid: number;
