@@ -59,7 +59,7 @@ node.failed.catch((error: unknown) => {
   process.stderr.write(`${String(error)}\n`);
   process.exit(1);
 });
-process.once("SIGTERM", () => {
+process.once("SIGINT", () => {
   process.stdout.write(JSON.stringify({ event: "counters", ...node.counters() }) + "\n");
   node.close();
   process.exit(0);
