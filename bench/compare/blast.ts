@@ -4,9 +4,11 @@
  * its caller a moment, sends pure ACKs of them by a raw socket, prints how many left.
  */
 import { connect, type Socket } from "node:net";
-import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
+import { runAsScript, say } from "../../host/lab/script.ts";
+import { sockaddr } from "../../host/linux/address.ts";
 import { AF_INET, libc, SOCK_RAW } from "../../host/linux/libc.ts";
+import { MessageArray } from "../../host/linux/mmsg.ts";
 import { ACK, buildTcp } from "../../host/sim/packet.ts";
 import type { Target } from "./client.ts";
 
@@ -24,8 +26,8 @@ export const BLAST = new URL(import.meta.url);
 /** So long after "ready" the first packet leaves. */
 const MOMENT_MS = 500;
 const IPPROTO_RAW = 255;
-const MMSGHDR_BYTES = 64;
-const IOVEC_BYTES = 16;
+/** IPv4 and TCP headers without options. */
+const PACKET_BYTES = 40;
 
 async function prepare({ target, connections }: BlastWish): Promise<Socket[]> {
   const sockets = Array.from({ length: connections }, () =>
@@ -49,62 +51,30 @@ async function prepare({ target, connections }: BlastWish): Promise<Socket[]> {
 
 /** One message for each connection, all in one sendmmsg; nothing in them changes. */
 function blast({ target, source, ms }: BlastWish, sockets: readonly Socket[]): BlastSays {
-  const { address, sendmmsg, socket } = libc();
-  const packets = sockets.map(({ localPort }) =>
-    buildTcp({
+  const packets = new Uint8Array(new ArrayBuffer(sockets.length * PACKET_BYTES));
+  const name = sockaddr(target.address, 0);
+  const messages = new MessageArray(sockets.length);
+  for (const [index, { localPort }] of sockets.entries()) {
+    const packet = buildTcp({
       ...{ source, destination: target.address },
       ...{ sourcePort: localPort ?? 0, destinationPort: target.port },
       ...{ seq: 1, ack: 1, flags: ACK, window: 512 },
-    }),
-  );
-  const length = packets[0]?.length ?? 0;
-  const iovecs = packets.length * MMSGHDR_BYTES;
-  const name = iovecs + packets.length * IOVEC_BYTES;
-  const data = name + 16;
-  const bytes = new Uint8Array(Math.max(65_536, data + packets.length * length));
-  const view = new DataView(bytes.buffer);
-  const base = address(bytes);
-  const put = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
-  bytes[name] = AF_INET;
-  bytes.set(packets[0]?.subarray(16, 20) ?? [], name + 4);
-  for (const [index, packet] of packets.entries()) {
-    const header = index * MMSGHDR_BYTES;
-    const iovec = iovecs + index * IOVEC_BYTES;
-    put(header, base + name);
-    put(header + 8, 16);
-    put(header + 16, base + iovec);
-    put(header + 24, 1);
-    put(iovec, base + data + index * length);
-    put(iovec + 8, length);
-    bytes.set(packet, data + index * length);
+    });
+    packets.set(packet, index * PACKET_BYTES);
+    messages.point(index, packets, index * PACKET_BYTES, packet.length);
+    messages.bytes.set(name, messages.name(index, name.length));
   }
-  const fd = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+  const fd = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
   const started = performance.now();
   let sent = 0;
   while (performance.now() - started < ms)
-    sent += Math.max(0, sendmmsg(fd, base, packets.length, 0));
+    sent += Math.max(0, messages.send(fd, 0, sockets.length));
   return { sent, seconds: (performance.now() - started) / 1000 };
 }
 
-function say(what: BlastSays): void {
-  process.stdout.write(JSON.stringify(what) + "\n");
-}
-
-if (process.argv[1] === BLAST.pathname) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => {
-    const wish = JSON.parse(line) as BlastWish;
-    prepare(wish).then(
-      async (sockets) => {
-        say({ ready: true });
-        await wait(MOMENT_MS);
-        say(blast(wish, sockets));
-        process.exit(0);
-      },
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
-  });
-}
+runAsScript(import.meta.url, async (wish: BlastWish) => {
+  const sockets = await prepare(wish);
+  say({ ready: true });
+  await wait(MOMENT_MS);
+  say(blast(wish, sockets));
+});

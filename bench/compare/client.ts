@@ -3,8 +3,8 @@
  * connections. Run as a script on a node by peers.ts: reads one JSON line, prints one line for each result.
  */
 import { connect, type Socket } from "node:net";
-import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
+import { runAsScript, say } from "../../host/lab/script.ts";
 import { FILES } from "./files.ts";
 
 export interface Target {
@@ -148,19 +148,4 @@ function answer(socket: Socket): Promise<void> {
   });
 }
 
-function say(result: ClientResult): void {
-  process.stdout.write(JSON.stringify(result) + "\n");
-}
-
-if (process.argv[1] === CLIENT.pathname) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => {
-    run(JSON.parse(line) as ClientWish).then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
-  });
-}
+runAsScript(import.meta.url, run);

@@ -6,8 +6,9 @@
 import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import { LabUnavailable } from "../../host/lab/lab.ts";
+import { findProgram } from "../../host/linux/programs.ts";
 import { Bench, WRK_LOADS, type Load, type PacketSample, type Sample } from "./measure.ts";
-import { findTool, Systems, SYSTEM_NAMES, type Skip, type System } from "./systems.ts";
+import { Systems, SYSTEM_NAMES, type Skip, type System } from "./systems.ts";
 import {
   goalsOf,
   idleRow,
@@ -93,7 +94,7 @@ async function main(): Promise<void> {
 
 async function measureLoad(bench: Bench, load: Load, skipped: Skip[]): Promise<void> {
   if (!settings.only.includes(load)) return;
-  if (load in WRK_LOADS && findTool("wrk") === undefined) {
+  if (load in WRK_LOADS && findProgram("wrk") === undefined) {
     skipped.push({ name: load, reason: "wrk is not installed" });
     return;
   }

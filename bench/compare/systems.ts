@@ -12,14 +12,14 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Cluster } from "../../host/lab/cluster.ts";
 import { LabUnavailable, openLab, type LabNode, type OwnLab } from "../../host/lab/lab.ts";
-import { toolPath } from "../../host/lab/launch.ts";
 import { childOf } from "../../host/lab/process.ts";
+import { findProgram } from "../../host/linux/programs.ts";
 import type { Target } from "./client.ts";
 import { FILES } from "./files.ts";
 import { haproxyConfig, nginxProxyConfig, ORIGIN_PORT, originConfig } from "./proxies.ts";
@@ -80,7 +80,7 @@ export class Systems {
    * @param forwarder a script that runs in the place of `baton`
    */
   static async open(names: readonly SystemName[], forwarder?: string): Promise<Systems> {
-    if (findTool("nginx") === undefined) {
+    if (findProgram("nginx") === undefined) {
       throw new LabUnavailable(
         "expected the program nginx, the server behind everything, got none",
       );
@@ -127,12 +127,6 @@ export class Systems {
   }
 }
 
-/** A program's path; undefined when it is not installed. */
-export function findTool(name: string): string | undefined {
-  const folders = toolPath().split(delimiter);
-  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
-}
-
 async function start(
   name: SystemName,
   lab: OwnLab,
@@ -155,7 +149,8 @@ async function start(
     default: {
       const port = PROXY_PORTS[name];
       const program = name === "nginx" ? "nginx" : "haproxy";
-      if (findTool(program) === undefined) return { name, reason: `${program} is not installed` };
+      if (findProgram(program) === undefined)
+        return { name, reason: `${program} is not installed` };
       const node = lab.node(PROXY_NODE);
       const child =
         name === "nginx"

@@ -3,7 +3,7 @@
  * loop stands between the clock and the network. Systems take turns, visit by visit. Run as a script on a node
  * by peers.ts: reads one JSON line, prints one line with microseconds for each target.
  */
-import { createInterface } from "node:readline";
+import { runAsScript, say } from "../../host/lab/script.ts";
 import { sockaddr } from "../../host/linux/address.ts";
 import { AF_INET, libc, native, SOCK_STREAM } from "../../host/linux/libc.ts";
 import type { Target } from "./client.ts";
@@ -78,10 +78,4 @@ function outside(bytes: Uint8Array): Uint8Array {
   return copy;
 }
 
-if (process.argv[1] === VISITS.pathname) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => {
-    lines.close();
-    process.stdout.write(JSON.stringify(run(JSON.parse(line) as VisitsWish)) + "\n");
-  });
-}
+runAsScript(import.meta.url, (wish: VisitsWish) => say(run(wish)));

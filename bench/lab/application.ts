@@ -4,45 +4,15 @@
  * its name (rig.ts) says which.
  */
 import { Server } from "node:net";
-import { parseArgs } from "node:util";
 import type { Application } from "../../host/app/application.ts";
-import { ApplicationBackend } from "../../host/app/backend.ts";
 import type { BatonSocket } from "../../host/app/socket.ts";
-import { applicationConfig } from "../../host/config/config.ts";
-import { openBackend } from "../../host/daemon/backend.ts";
-import { daemonLog } from "../../host/daemon/lifecycle.ts";
 import type { Connection } from "../../host/node/connection.ts";
+import { attachable, backendFlags, runLabBackend } from "../../test/support/labbackend.ts";
 import { LIBRARY_NODE } from "./rig.ts";
 import { HeadReader, PAYLOAD } from "./talk.ts";
 
-const { values } = parseArgs({
-  args: process.argv.slice(3), // after the word "backend"
-  options: {
-    name: { type: "string" },
-    tunnel: { type: "string", multiple: true },
-    forwarder: { type: "string", multiple: true },
-    upstream: { type: "string" },
-    "key-file": { type: "string" },
-    json: { type: "boolean" },
-  },
-});
-const { name, tunnel, forwarder, "key-file": keyFile } = values;
-const { node } = await openBackend({
-  config: applicationConfig({ name, tunnel, forwarder, "key-file": keyFile }),
-  application: name === LIBRARY_NODE ? library() : core(),
-  log: daemonLog(false),
-  restart: () => process.exit(1),
-});
-node.failed.catch((error: unknown) => {
-  process.stderr.write(`${String(error)}\n`);
-  process.exit(1);
-});
-process.once("SIGINT", () => {
-  process.stdout.write(JSON.stringify({ event: "counters", ...node.counters() }) + "\n");
-  node.close();
-  process.exit(0);
-});
-process.stdout.write('{"event":"ready"}\n');
+const flags = backendFlags();
+await runLabBackend(flags, flags.name === LIBRARY_NODE ? library() : core());
 
 /** Every call on the connection itself: no stream in between. */
 function core(): Application {
@@ -88,11 +58,7 @@ function core(): Application {
 
 /** As an application would: streams of Node. */
 function library(): Application {
-  const backend = new ApplicationBackend({
-    drain: () => undefined,
-    reloadKeys: () => undefined,
-    stop: () => Promise.resolve(),
-  });
+  const backend = attachable();
   const server = new Server();
   server.on("connection", (socket: unknown) => serve(socket as BatonSocket));
   backend.attach(server);

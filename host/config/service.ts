@@ -3,13 +3,12 @@
  * must not know how a request is read.
  */
 import { BatonError } from "../errors.ts";
+import type { Routing } from "../node/connection.ts";
 import type { Rule } from "../routing/rules.ts";
 import { expected, parseService } from "./values.ts";
 import type { ServiceAddress } from "./values.ts";
 
-/** How the requests of a connection are routed: all as the first one, or each by itself. */
-export const ROUTINGS = ["connection", "request"] as const;
-export type Routing = (typeof ROUTINGS)[number];
+const ROUTINGS = ["connection", "request"] as const satisfies readonly Routing[];
 
 export interface Service extends ServiceAddress {
   readonly routing: Routing;

@@ -2,9 +2,8 @@
  * What `baton doctor` asks of a machine, and the real one's answers. Each trial does the thing itself, as a
  * node would, and leaves nothing behind. Knows system calls; must not know what an answer means.
  */
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { arch, networkInterfaces } from "node:os";
-import { delimiter, join } from "node:path";
 import { coreBuild } from "../core/builds.ts";
 import { BatonError } from "../errors.ts";
 import { createFastCipher } from "../link/cipher.ts";
@@ -19,6 +18,7 @@ import {
   SOL_SOCKET,
 } from "../linux/libc.ts";
 import { getOffloads } from "../linux/offload.ts";
+import { findProgram } from "../linux/programs.ts";
 import { readSysctl } from "../linux/sysctl.ts";
 
 export const TRIALS = [
@@ -78,10 +78,7 @@ export function thisMachine(): Machine {
     devices,
     isClockSynchronised,
     filesMax,
-    hasProgram: (name) => {
-      const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
-      return folders.some((folder) => existsSync(join(folder, name)));
-    },
+    hasProgram: (name) => findProgram(name) !== undefined,
   };
 }
 

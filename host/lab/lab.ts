@@ -4,8 +4,9 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { BatonError } from "../errors.ts";
+import { programPath } from "../linux/programs.ts";
 import { startCapture, type Capture, type CaptureOptions, type CapturedPacket } from "./capture.ts";
-import { LabUnavailable, launch, toolPath, type LaunchOptions } from "./launch.ts";
+import { LabUnavailable, launch, type LaunchOptions } from "./launch.ts";
 import { startMiddlebox, type Middlebox, type MiddleboxOptions } from "./middlebox.ts";
 import { enter, type Door, type ExecOptions } from "./process.ts";
 import { planLab, type NodePlan, type Plan, type PlanOptions } from "./topology.ts";
@@ -105,7 +106,10 @@ export class Lab {
     const { pid, userNamespace } = address;
     const entries = Object.entries(address.fds).map(([name, fd]) => {
       const plan = this.plan.nodes.find((node) => node.name === name);
-      return [name, new LabNode(name, plan, { pid, userNamespace, fd, path: toolPath() })] as const;
+      return [
+        name,
+        new LabNode(name, plan, { pid, userNamespace, fd, path: programPath() }),
+      ] as const;
     });
     this.nodes = Object.fromEntries(entries) as Lab["nodes"];
   }

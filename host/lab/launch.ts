@@ -8,11 +8,10 @@
  * (--kill-child), the supervisor's death ends its PID namespace: nothing outlives any of them.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { BatonError } from "../errors.ts";
+import { findProgram, programPath } from "../linux/programs.ts";
 import { childOf } from "./process.ts";
 import type { Ready, Reply, Request } from "./supervisor.ts";
 import type { Plan } from "./topology.ts";
@@ -45,13 +44,6 @@ export interface Supervisor extends Ready {
   close(): Promise<void>;
 }
 
-/** PATH of this process and the folders where iproute2 often is but a user's PATH is not. */
-export function toolPath(): string {
-  return [process.env["PATH"], "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-    .filter(Boolean)
-    .join(delimiter);
-}
-
 /** Root tries without a user namespace first: a container's root often lacks the capability. */
 export async function launch(plan: Plan, options: LaunchOptions): Promise<Supervisor> {
   if (process.platform !== "linux") {
@@ -59,8 +51,7 @@ export async function launch(plan: Plan, options: LaunchOptions): Promise<Superv
   }
   const unshare = options.unshare ?? "unshare";
   for (const tool of [unshare, "nsenter", "ip"]) {
-    const folders = tool.includes("/") ? [""] : toolPath().split(delimiter);
-    if (!folders.some((folder) => existsSync(join(folder, tool))))
+    if (findProgram(tool) === undefined)
       throw new LabUnavailable(`expected the program ${tool}, got none in PATH`);
   }
   const isRoot = process.getuid?.() === 0;
@@ -78,7 +69,7 @@ function start(plan: Plan, unshare: string, userNamespace: boolean): Promise<Sup
   if (userNamespace) flags.unshift("--user", "--map-root-user");
   const child = spawn(unshare, [...flags, process.execPath, SUPERVISOR], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, PATH: toolPath() },
+    env: { ...process.env, PATH: programPath() },
     detached: true, // Ctrl-C is for the caller, which then closes the lab in order.
   });
   return new Promise((resolve, reject) => {

@@ -70,9 +70,6 @@ export interface BackendEvents {
   restart(): void;
 }
 
-/** Blobs that may be on their way to us at once beyond those that arrived. */
-const CREDITS_MAX = 1024;
-
 export class Backend implements Role {
   readonly migrator: Migrator;
   readonly moves: Moves;
@@ -308,7 +305,7 @@ export class Backend implements Role {
       draining: this.#draining,
       serving: !this.#draining && acceptor.isServing,
       load: this.#live.size,
-      credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
+      credits: this.#draining ? 0 : free,
     });
   }
 

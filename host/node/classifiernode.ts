@@ -70,8 +70,6 @@ interface Relayed {
 
 /** Packets that wait for the next turn. */
 const RELAYED_MAX = 4096;
-/** Blobs that may be on their way to us at once. */
-const CREDITS_MAX = 1024;
 /** 4-tuples of which the forwarder is remembered until their handshake is over. */
 const ORIGINS_MAX = 65_536;
 
@@ -353,7 +351,7 @@ export class ClassifierNode implements Role {
       draining: this.#draining,
       serving: !this.#draining,
       load: this.classifier.size,
-      credits: this.#draining ? 0 : Math.min(free, CREDITS_MAX),
+      credits: this.#draining ? 0 : free,
     });
   }
 }

@@ -364,13 +364,10 @@ export class Forwarder implements Role {
       draining: false,
       serving: isServing,
       load: this.classifier.size,
-      credits: isServing ? Math.min(free, CREDITS_MAX) : 0,
+      credits: isServing ? free : 0,
     });
   }
 }
-
-/** Blobs that may be on their way to us at once. */
-const CREDITS_MAX = 1024;
 
 /** Messages from a judge, or between migrators. */
 const TO_MIGRATOR: ReadonlySet<Message["type"]> = new Set([

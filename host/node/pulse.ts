@@ -4,6 +4,9 @@ import type { HeartbeatMessage } from "./messages.ts";
 /** Versions of the blob format that this build reads. */
 const BLOB_VERSIONS = { min: 1, max: 2 };
 
+/** Nobody gets more at once: others may ask too before the next heartbeat. */
+const CREDITS_MAX = 1024;
+
 /** What a role says of itself at this moment. */
 export type Condition = Pick<HeartbeatMessage, "draining" | "serving" | "load" | "credits">;
 
@@ -19,6 +22,7 @@ export class Pulse {
       type: "heartbeat",
       sequence: this.#sequence,
       ...condition,
+      credits: Math.min(condition.credits, CREDITS_MAX),
       blobVersionMin: BLOB_VERSIONS.min,
       blobVersionMax: BLOB_VERSIONS.max,
       mtu: this.mtu,

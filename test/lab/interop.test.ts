@@ -3,11 +3,9 @@
  * rows are data (test/support/interop/table.ts), docs/interoperation.md lists them. With BATON_FULL=1 any two
  * values of different columns meet, beside the same server on the kernel's stack.
  */
-import { accessSync, constants } from "node:fs";
-import { delimiter, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { toolPath } from "../../host/lab/launch.ts";
+import { findProgram } from "../../host/linux/programs.ts";
 import { Bed, type Ours } from "../support/interop/bed.ts";
 import { runRow, type Outcome } from "../support/interop/run.ts";
 import {
@@ -37,20 +35,7 @@ const ONLY = process.env["BATON_ROWS"] ?? "";
 const interop = suite("interoperation");
 
 const rows = (IS_FULL ? FULL_ROWS : QUICK_ROWS).filter((row) => nameOf(row).includes(ONLY));
-const missing = (Object.keys(TOOLS) as Tool[]).filter((tool) => !isInstalled(tool));
-
-function isInstalled(tool: Tool): boolean {
-  return toolPath()
-    .split(delimiter)
-    .some((folder) => {
-      try {
-        accessSync(join(folder, tool), constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
-}
+const missing = (Object.keys(TOOLS) as Tool[]).filter((tool) => findProgram(tool) === undefined);
 
 async function runAll(bed: Bed, todo: readonly Row[]): Promise<Outcome[]> {
   const queue = [...todo];

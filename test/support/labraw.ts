@@ -7,8 +7,8 @@ import { createConnection, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { fileURLToPath } from "node:url";
-import { createInterface } from "node:readline";
 import type { LabNode } from "../../host/lab/lab.ts";
+import { runAsScript, say } from "../../host/lab/script.ts";
 
 export interface RawRequest {
   readonly address: string;
@@ -50,19 +50,13 @@ export async function askRaw(
 const SELF = fileURLToPath(import.meta.url);
 const LIMIT_MS = 30_000;
 
-if (process.argv[1] === SELF) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => {
-    lines.close();
-    void run(JSON.parse(line) as RawRequest[]);
-  });
-}
+runAsScript(import.meta.url, run);
 
 async function run(requests: readonly RawRequest[]): Promise<void> {
   const isAtOnce = process.argv[2] === "at once";
   const all = isAtOnce ? requests.map((request) => ask(request)) : [];
   for (const [at, request] of requests.entries()) {
-    process.stdout.write(JSON.stringify(await (all[at] ?? ask(request))) + "\n");
+    say(await (all[at] ?? ask(request)));
   }
 }
 
@@ -90,12 +84,12 @@ function ask(request: RawRequest): Promise<RawResult> {
       resolve({ received, end: end || "closed", ms: performance.now() - started, localPort });
     });
     socket.once(serverName === undefined ? "connect" : "secureConnect", () => {
-      void say(socket, request, () => end !== "");
+      void speak(socket, request, () => end !== "");
     });
   });
 }
 
-async function say(socket: Socket, request: RawRequest, isOver: () => boolean): Promise<void> {
+async function speak(socket: Socket, request: RawRequest, isOver: () => boolean): Promise<void> {
   for (const part of request.parts) {
     if (isOver()) return;
     socket.write(part, "latin1");

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { LabNode } from "../../host/lab/lab.ts";
+import { runAsScript, say } from "../../host/lab/script.ts";
 
 export interface RoutedOptions {
   readonly address: string;
@@ -147,8 +148,7 @@ async function run(options: RoutedOptions): Promise<void> {
   const { connections, requests } = options;
   let done = 0;
   const answeredOne = (): void => {
-    if (++done === Math.floor((connections * requests) / 2))
-      process.stdout.write('{"event":"half"}\n');
+    if (++done === Math.floor((connections * requests) / 2)) say({ event: "half" });
   };
   const clients = Array.from(
     { length: connections },
@@ -170,10 +170,7 @@ async function run(options: RoutedOptions): Promise<void> {
     p99Ms: at(0.99),
     maxMs: at(1),
   };
-  process.stdout.write(JSON.stringify(result) + "\n", () => process.exit(0));
+  say(result);
 }
 
-if (process.argv[1] === SELF) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => void run(JSON.parse(line) as RoutedOptions));
-}
+runAsScript(import.meta.url, run);

@@ -3,10 +3,12 @@
  * is the generator: reads FloodOptions as one JSON line from its standard input, prints one FloodResult.
  */
 import { setTimeout as wait } from "node:timers/promises";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { AF_INET, MSG_DONTWAIT, SOCK_RAW, libc } from "../../host/linux/libc.ts";
+import { sockaddr } from "../../host/linux/address.ts";
+import { AF_INET, SOCK_RAW, libc } from "../../host/linux/libc.ts";
+import { MessageArray } from "../../host/linux/mmsg.ts";
 import type { LabNode } from "../../host/lab/lab.ts";
+import { runAsScript, say } from "../../host/lab/script.ts";
 import { SYN, buildTcp, option } from "./packet.ts";
 
 export interface FloodOptions {
@@ -33,7 +35,6 @@ export const SPOOFED = "198.18.0.0/15";
 
 const SELF = fileURLToPath(import.meta.url);
 const MESSAGES = 32;
-const MMSGHDR_BYTES = 64;
 const IPPROTO_RAW = 255;
 const NAP_MS = 1;
 
@@ -75,12 +76,9 @@ async function run({ address, port, rate, seconds, seed }: FloodOptions): Promis
 /** Messages for one sendmmsg, built once; a SYN sets addresses, ports, numbers and sums only. */
 class Batch {
   sent = 0;
-  readonly #libc = libc();
   readonly #fd: number;
-  readonly #packets: Uint8Array;
+  readonly #messages = new MessageArray(MESSAGES);
   readonly #views: DataView[] = [];
-  readonly #headers: Uint8Array;
-  readonly #at: number;
   #state: number;
   /** Sums over everything but source address, source port and sequence number. */
   #ipSum = 0;
@@ -88,7 +86,7 @@ class Batch {
 
   constructor(address: string, port: number, seed: number) {
     this.#state = seed >>> 0 || 1;
-    this.#fd = this.#libc.socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+    this.#fd = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
     const one = buildTcp({
       source: "0.0.0.0",
       destination: address,
@@ -106,25 +104,14 @@ class Batch {
         option.windowScale(7),
       ]),
     });
-    this.#packets = new Uint8Array(one.length * MESSAGES);
-    this.#headers = new Uint8Array(MESSAGES * MMSGHDR_BYTES + MESSAGES * 16 + 16);
-    const packets = this.#libc.address(this.#packets);
-    this.#at = this.#libc.address(this.#headers);
-    const iovecs = MESSAGES * MMSGHDR_BYTES;
-    const name = iovecs + MESSAGES * 16;
-    this.#headers[name] = AF_INET;
-    this.#headers.set(one.subarray(16, 20), name + 4);
-    const view = new DataView(this.#headers.buffer);
-    const put = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
+    const packets = new Uint8Array(new ArrayBuffer(one.length * MESSAGES));
+    const name = sockaddr(address, 0);
     for (let index = 0; index < MESSAGES; index++) {
-      this.#packets.set(one, index * one.length);
-      this.#views.push(new DataView(this.#packets.buffer, index * one.length, one.length));
-      put(index * MMSGHDR_BYTES, this.#at + name);
-      put(index * MMSGHDR_BYTES + 8, 16);
-      put(index * MMSGHDR_BYTES + 16, this.#at + iovecs + index * 16);
-      put(index * MMSGHDR_BYTES + 24, 1);
-      put(iovecs + index * 16, packets + index * one.length);
-      put(iovecs + index * 16 + 8, one.length);
+      const at = index * one.length;
+      packets.set(one, at);
+      this.#views.push(new DataView(packets.buffer, at, one.length));
+      this.#messages.point(index, packets, at, one.length);
+      this.#messages.bytes.set(name, this.#messages.name(index, name.length));
     }
     const first = this.#views[0]!;
     this.#tcpSum = ~first.getUint16(36) & 0xffff;
@@ -148,8 +135,7 @@ class Batch {
     }
     let refused = 0;
     for (let next = 0; next < MESSAGES;) {
-      const at = this.#at + next * MMSGHDR_BYTES;
-      const sent = this.#libc.sendmmsg(this.#fd, at, MESSAGES - next, MSG_DONTWAIT);
+      const sent = this.#messages.send(this.#fd, next, MESSAGES);
       if (sent > 0) this.sent += sent;
       else refused += 1;
       next += Math.max(sent, 1);
@@ -173,12 +159,4 @@ function folded(sum: number): number {
   return ~rest & 0xffff;
 }
 
-if (process.argv[1] === SELF) {
-  const lines = createInterface({ input: process.stdin });
-  lines.once("line", (line) => {
-    lines.close();
-    void run(JSON.parse(line) as FloodOptions).then((result) => {
-      process.stdout.write(JSON.stringify(result) + "\n");
-    });
-  });
-}
+runAsScript(import.meta.url, async (options: FloodOptions) => say(await run(options)));

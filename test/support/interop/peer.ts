@@ -13,15 +13,12 @@ import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { createServer, type Socket } from "node:net";
 import { Readable } from "node:stream";
-import { parseArgs } from "node:util";
-import { ApplicationBackend } from "../../../host/app/backend.ts";
-import { applicationConfig } from "../../../host/config/config.ts";
-import { openBackend } from "../../../host/daemon/backend.ts";
-import { daemonLog } from "../../../host/daemon/lifecycle.ts";
 import { createReporter } from "../../../host/daemon/reporter.ts";
 import { answer } from "../../../host/lab/answer.ts";
 import { makeCertificate } from "../../../host/lab/certificate.ts";
 import { patternChunks } from "../../../host/lab/pattern.ts";
+import { say } from "../../../host/lab/script.ts";
+import { attachable, backendFlags, runLabBackend } from "../labbackend.ts";
 import { RAW_PORT } from "./raw.ts";
 
 /** First byte of a TLS record that carries a handshake. */
@@ -38,11 +35,7 @@ for (const server of [http, https]) server.keepAliveTimeout = KEEP_ALIVE_MS;
 const raw = createServer({ allowHalfOpen: true }, (socket) => void serveRaw(socket));
 say({ event: "certificate", pem: secrets.certificate });
 if (process.argv[2] === "listen") listen(process.argv[3] ?? "", Number(process.argv[4]));
-else await attachAll(process.argv.slice(3));
-
-function say(line: object): void {
-  process.stdout.write(JSON.stringify(line) + "\n");
-}
+else await attachAll();
 
 function listen(address: string, port: number): void {
   const server = createServer(
@@ -63,46 +56,13 @@ async function sort(socket: Socket): Promise<void> {
   else http.emit("connection", socket);
 }
 
-async function attachAll(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      name: { type: "string" },
-      tunnel: { type: "string", multiple: true },
-      forwarder: { type: "string", multiple: true },
-      upstream: { type: "string" },
-      limit: { type: "string", multiple: true },
-      mtu: { type: "string" },
-      "key-file": { type: "string" },
-      json: { type: "boolean" },
-    },
-  });
-  const { name, tunnel, forwarder, limit, mtu, "key-file": keyFile } = values;
-  const backend = new ApplicationBackend({
-    drain: () => undefined,
-    reloadKeys: () => undefined,
-    stop: () => Promise.resolve(),
-  });
+async function attachAll(): Promise<void> {
+  const backend = attachable();
   backend.attach(http, { ports: [80] });
   backend.attach(https, { ports: [443] });
   backend.attach(raw, { ports: [RAW_PORT] });
-  const { node } = await openBackend({
-    config: applicationConfig({ name, tunnel, forwarder, limit, mtu, "key-file": keyFile }),
-    application: backend.applications,
-    log: daemonLog(true),
-    reporter: createReporter({ json: true, quiet: false }),
-    restart: () => process.exit(1),
-  });
-  node.failed.catch((error: unknown) => {
-    process.stderr.write(`${String(error)}\n`);
-    process.exit(1);
-  });
-  process.once("SIGINT", () => {
-    say({ event: "counters", ...node.counters() });
-    node.close();
-    process.exit(0);
-  });
-  say({ event: "ready" });
+  const reporter = createReporter({ json: true, quiet: false });
+  await runLabBackend(backendFlags(), backend.applications, reporter);
 }
 
 /** GET: N bytes of the pattern; PUT: length and SHA-256 of what comes until the end; POST: what comes. */
