@@ -3,10 +3,13 @@
  * (PROTOCOL section 4, rows NONE, "any", "not NONE"). Knows records and the stack's answer to a blob; must
  * not know what is in it.
  */
+import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Forwarders } from "./forwarders.ts";
 import type { FlowMapping, MigratorWorld } from "./migration.ts";
-import type { BlobMessage, FarConnection, FlowId, QueryMessage, RefuseReason } from "./messages.ts";
+import type { BlobMessage, FarConnection, FlowId, QueryMessage } from "./messages.ts";
+import type { RecordState, RefuseReason } from "./messages.ts";
+import { NO_FLOW } from "./messages.ts";
 import type { Outgoing, OutgoingTable } from "./outgoing.ts";
 
 /** What arrivals do to connections that are on their way out. */
@@ -15,6 +18,8 @@ export interface Departures {
   departed(outgoing: Outgoing): void;
   /** It is gone: nothing is emitted. */
   dropped(outgoing: Outgoing): void;
+  /** What is known of a connection that no flow names. */
+  unnamed(forwarder: NodeId, tuple: Tuple): RecordState;
 }
 
 export class Arrivals {
@@ -123,7 +128,11 @@ export class Arrivals {
 
   handleQuery(forwarder: NodeId, message: QueryMessage): void {
     const items = message.items.map(({ flow, tuple }) => {
-      return { flow, tuple, record: this.world.records.get(forwarder, flow) };
+      const isNamed = flow !== NO_FLOW;
+      const record = isNamed
+        ? this.world.records.get(forwarder, flow)
+        : this.departures.unnamed(forwarder, tuple);
+      return { flow, tuple, record };
     });
     this.world.send(forwarder, { type: "answer", items });
   }

@@ -111,7 +111,8 @@ export class Book {
   /** Undefined while recovering: the slice is chosen after the reports. */
   ids: FlowIds | undefined;
   private readonly verdicts = new Map<FlowId, VerdictRecord>();
-  private readonly asked = new Set<FlowId>();
+  /** By flow, or by 4-tuple where there is none. */
+  private readonly asked = new Set<FlowId | string>();
 
   constructor(
     readonly world: JudgeWorld,
@@ -220,11 +221,12 @@ export class Book {
 
   /** Asks the owner of a flow whether it has it, once until the question has arrived. */
   ask(node: NodeId, flow: FlowId, tuple: Tuple): void {
-    if (this.asked.has(flow)) return;
+    const name = flow === NO_FLOW ? tupleKey(tuple) : flow;
+    if (this.asked.has(name)) return;
     if (this.asked.size >= QUESTIONS_MAX) return this.count("questions-dropped");
-    this.asked.add(flow);
+    this.asked.add(name);
     const query = { type: "query", items: [{ flow, tuple }] } as const;
-    this.world.send(node, query, () => this.asked.delete(flow));
+    this.world.send(node, query, () => this.asked.delete(name));
   }
 
   forget(node: NodeId, flow: FlowId): void {

@@ -2,6 +2,7 @@
  * What owners say of flows that are over: RELEASE, the answer to QUERY, and packets that they hand back
  * (PROTOCOL section 5, rows RELEASE; R10, R19). Knows the book; a verdict is the judge's to give.
  */
+import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Book, OpenEntry } from "./book.ts";
 import type { Grants } from "./grants.ts";
@@ -65,6 +66,15 @@ export class Endings {
     if (!this.book.isOwner(item.tuple, node, item.flow)) return;
     this.book.count("answered-gone");
     this.released({ flow: item.flow, cause: "closed", tuple: item.tuple });
+  }
+
+  /**
+   * A classifier knows nothing of a packet that came to it by an entry without a flow: HANDBACK of NONE in
+   * RELAY's words. As there the entry may be new, so it is a question.
+   */
+  handleReturned(node: NodeId, tuple: Tuple): void {
+    const isOwn = this.book.isOwner(tuple, node, NO_FLOW) && !this.book.entryOf(tuple);
+    if (isOwn) this.book.ask(node, NO_FLOW, tuple);
   }
 
   /** R19: first the record, then the packet, once, and not to where it came from. */

@@ -49,13 +49,13 @@ export function readRelease(from: Reader): ReleaseItem {
 }
 
 export function readQuery(from: Reader): QueryItem {
-  const flow = readFlow(from);
+  const flow = readFlowOrNone(from);
   from.zero(4);
   return { flow, tuple: readTuple(from) };
 }
 
 export function readAnswer(from: Reader): AnswerItem {
-  const flow = readFlow(from);
+  const flow = readFlowOrNone(from);
   const record = pick(from, RECORD_STATES, from.u32());
   return { flow, record, tuple: readTuple(from) };
 }

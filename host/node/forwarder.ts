@@ -311,6 +311,7 @@ export class Forwarder implements Role {
       isRecovering: () => this.judge.isRecovering,
       mapping: (tuple) => this.#table.get(tuple),
       send: (node, message) => this.#postbox.send(node, message),
+      question: (node, tuple) => this.judge.handleReturned(node, tuple),
       reinject: (packet, hint) => this.#again.add(packet, undefined, hint),
       refuse: (packet) => this.#again.refuse(packet),
     });

@@ -134,6 +134,11 @@ export class Judge {
     this.dispatch(peer, epoch, message);
   }
 
+  /** A classifier gave a packet back that an entry without a flow had sent to it. */
+  handleReturned(node: NodeId, tuple: Tuple): void {
+    this.endings.handleReturned(node, tuple);
+  }
+
   nextTimeoutUs(): number {
     return Math.min(
       this.book.deadlines.nextUs(),

@@ -9,6 +9,7 @@
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Arrivals } from "./arrivals.ts";
+import { Entered } from "./entered.ts";
 import { Forwarders } from "./forwarders.ts";
 import type { FlowId, GrantMessage, Message, RecordState, ReleaseCause } from "./messages.ts";
 import type { VerdictMessage } from "./messages.ts";
@@ -32,8 +33,7 @@ export class Migrator {
   private readonly reporter: Reporter;
   private readonly timers: Timers;
   private attempts = 0;
-  /** Connections accepted here that the forwarder may have an entry for, after a move that was refused. */
-  private readonly entered = new Set<number>();
+  private readonly entered = new Entered();
 
   constructor(
     private readonly world: MigratorWorld,
@@ -46,6 +46,7 @@ export class Migrator {
     const departures = {
       departed: (outgoing: Outgoing) => this.departed(outgoing),
       dropped: (outgoing: Outgoing) => this.dropped(outgoing),
+      unnamed: (forwarder: NodeId, tuple: Tuple) => this.unnamed(forwarder, tuple),
     };
     const { forwarders, outgoing } = this;
     const count = (name: string) => this.count(name);
@@ -284,7 +285,7 @@ export class Migrator {
     outgoing.reset = reset;
     outgoing.blobBytes = blob.length;
     this.outgoing.freeze(outgoing, flow, target, targetEpoch);
-    if (previous === NO_FLOW) this.entered.add(outgoing.connection);
+    if (previous === NO_FLOW) this.entered.add(outgoing.connection, forwarder, tuple);
     this.mark(outgoing, "frozen");
     const until = this.world.clock.nowUs() + this.timers.frozenUs;
     this.outgoing.deadlines.set(outgoing, until);
@@ -374,6 +375,13 @@ export class Migrator {
     this.world.stack.discard(outgoing.connection);
     this.outgoing.deadlines.set(outgoing, this.world.clock.nowUs() + this.timers.recordUs);
     outgoing.done({ kind: "lost" });
+  }
+
+  private unnamed(forwarder: NodeId, tuple: Tuple): RecordState {
+    const outgoing = this.outgoing.ofTuple(tuple);
+    const isLeaving = outgoing?.forwarder === forwarder && outgoing.flow0 === NO_FLOW;
+    if (isLeaving) return outgoing.state === "frozen" ? "frozen" : "active";
+    return this.entered.has(forwarder, tuple) ? "active" : "none";
   }
 
   private mark(outgoing: Outgoing, state: RecordState): void {

@@ -24,6 +24,8 @@ export interface RelayWorld {
   /** What the mapping table says of a connection. */
   mapping(tuple: Tuple): Mapping | undefined;
   send(node: NodeId, message: RelayMessage): void;
+  /** Asks a classifier whether it has the connection that an entry names. */
+  question(node: NodeId, tuple: Tuple): void;
   /** Looks a packet up again, as if the client had just sent it. */
   reinject(packet: Uint8Array, hint: SynHint | undefined): void;
   /** Answers a packet of a connection that nobody has. */
@@ -63,8 +65,8 @@ export class Relay {
     const tuple = clientTuple(packet);
     const mapping = this.world.mapping(tuple);
     if (mapping?.action === "classifier" && mapping.node === node) {
-      this.counters.bounced++; // Its end is on its way here.
-      return;
+      this.counters.bounced++; // Its end is on its way here, or was lost.
+      return this.world.question(node, tuple);
     }
     if (mapping) return this.world.reinject(packet, hint);
     const place = this.order(tuple).indexOf(node);

@@ -1,7 +1,8 @@
 /**
  * Mappings whose client has been silent for T_IDLE: their owners are asked whether they still have the flow
- * (PROTOCOL section 5, QUERY). A RELEASE that never came would keep its mapping for ever; an idle connection
- * must keep its own. Knows when to ask about what; what an answer changes stands in endings.ts.
+ * (PROTOCOL section 5, QUERY), classifiers too about a connection without a flow. A RELEASE that never came
+ * would keep its mapping for ever; an idle connection must keep its own. Knows when to ask about what; what an
+ * answer changes stands in endings.ts.
  *
  * One walk over the table begins every T_IDLE and goes in bounded steps, so a lost mapping is found within
  * two T_IDLE, later only when so many are idle that the bounds stretch the walk.
@@ -53,7 +54,7 @@ export class Sweep {
     const idle = new Map<NodeId, QueryItem[]>();
     let count = 0;
     this.cursor = world.table.scan(this.cursor, STEP_PLACES, (tuple, mapping, seenUs) => {
-      const isIdle = mapping.action === "forward" && nowUs - seenUs >= timers.idleUs;
+      const isIdle = mapping.action !== "tomb" && nowUs - seenUs >= timers.idleUs;
       if (!isIdle || entries.has(tupleKey(tuple))) return true;
       const items = idle.get(mapping.node) ?? [];
       idle.set(mapping.node, items);

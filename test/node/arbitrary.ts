@@ -133,8 +133,8 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     hint,
     packet: bytes,
   }),
-  query: shape({ type: type("query"), items: items(shape({ flow, tuple })) }),
-  answer: shape({ type: type("answer"), items: items(shape({ flow, record, tuple })) }),
+  query: shape({ type: type("query"), items: items(shape({ flow: flowOrNone, tuple })) }),
+  answer: shape({ type: type("answer"), items: items(shape({ flow: flowOrNone, record, tuple })) }),
   hello: shape({ type: type("hello"), forwarderEpoch: epoch, slice }),
   sync: fc
     .record({

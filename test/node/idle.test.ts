@@ -36,4 +36,34 @@ idle("keeps idle connections for ever, and frees a mapping whose RELEASE never c
   }
 });
 
+/** Nobody takes its connection: the classifier has it under an entry without a flow. */
+for (const classifiers of [[], ["c1", "c2"]]) {
+  const where = classifiers.length > 0 ? "at a classifier apart" : "in the forwarder";
+
+  idle(
+    `frees the mapping of a connection without a flow whose RELEASE never came (${where})`,
+    () => {
+      const scene = new Scene(["b1"], 1, { classifiers, accepts: () => false });
+      const { judge } = scene.lb.role;
+      for (const { role } of [scene.lb, ...scene.cluster.classifiers]) {
+        const forwarders = Reflect.get(role.migrator, "forwarders") as object;
+        Object.defineProperty(forwarders, "release", { value: () => undefined });
+      }
+      const visitors = [4, 6].map((family) => scene.connect(family as 4 | 6));
+      for (const visitor of visitors) visitor.say(request("b1.example") + END);
+      scene.until("an end", () => visitors.every(({ finished }) => finished !== ""));
+      for (const { received } of visitors) assert.match(received, "503 Service Unavailable");
+      const left = (): number => {
+        let count = 0;
+        scene.lb.core.mapEach(() => count++);
+        return count;
+      };
+      scene.pass(TIMERS.recordUs);
+      assert.is(left(), 2, "nobody said it");
+      scene.pass(2 * TIMERS.idleUs);
+      assert.equal([left(), judge.counters["answered-gone"]], [0, 2]);
+    },
+  );
+}
+
 idle.run();

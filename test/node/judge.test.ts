@@ -446,6 +446,70 @@ judge("QUERY: asks in bounded steps, once in a walk, and not about what is open"
   assert.is(queries(), Math.ceil(2_000 / 24), "one walk, then a pause of T_IDLE");
 });
 
+/** Nobody took A's connection: the entry that its MOVE made stays, with A and no flow. */
+function resumed(): World {
+  const world = start();
+  for (const id of [B, C]) world.node(id).refusal = "full";
+  world.migrate(A, B);
+  world.settle();
+  assert.is(world.node(A).outcomes.at(-1)?.kind, "unavailable");
+  assert.equal(world.table.get(TUPLE), { action: "classifier", node: A, flow: 0 });
+  return world;
+}
+
+/** A's connection ends, and its RELEASE never arrives. */
+function endedUnheard(world: World): void {
+  world.close(A);
+  world.pass(1_000_000);
+  world.message("release").isLost = true;
+  assert.is(world.judge.stateOf(TUPLE), "owned", "nobody said it");
+}
+
+judge("QUERY: asks a classifier about a connection without a flow, and keeps what it has", () => {
+  const world = resumed();
+  world.pass(TIMERS.idleUs + 1_000_000);
+  world.settle();
+  assert.equal(world.last("query").items, [{ flow: 0, tuple: TUPLE }]);
+  assert.is(world.last("answer").items[0]?.record, "active");
+  assert.is(world.judge.stateOf(TUPLE), "owned");
+  endedUnheard(world);
+  world.pass(TIMERS.idleUs + 1_000_000);
+  world.settle();
+  assert.is(world.judge.stateOf(TUPLE), "none");
+  assert.is(world.judge.counters["answered-gone"], 1);
+});
+
+judge("QUERY: a classifier is asked at once when it gives back a packet of what it had", () => {
+  const world = resumed();
+  const asks = (): number => world.countOf("query");
+  world.judge.handleReturned(B, TUPLE);
+  assert.is(asks(), 0, "it is not B's");
+  endedUnheard(world);
+  world.judge.handleReturned(A, TUPLE);
+  world.judge.handleReturned(A, TUPLE);
+  assert.is(asks(), 1, "one question at a time");
+  world.judge.handleReturned(A, { ...TUPLE, remotePort: 7 });
+  assert.is(asks(), 1, "nobody has that one");
+  world.settle();
+  assert.is(world.judge.stateOf(TUPLE), "none");
+});
+
+judge("QUERY: an answer about no flow is too old once the connection moves", () => {
+  const world = resumed();
+  world.judge.handleReturned(A, TUPLE);
+  const items = [{ flow: 0, record: "none", tuple: TUPLE }] as const;
+  world.node(B).refusal = undefined;
+  world.migrate(A, B);
+  for (const step of [["reserve"], ["grant", "move"]] as const) {
+    world.flow(...step);
+    world.tell(A, { type: "answer", items });
+    assert.is.not(world.judge.stateOf(TUPLE), "none");
+  }
+  world.settle();
+  world.tell(A, { type: "answer", items });
+  assert.is(world.table.get(TUPLE)?.node, B);
+});
+
 /** Mappings to B of connections that B does not have. */
 function tuples(count: number, world: World): Tuple[] {
   world.table.max = count + 10;

@@ -382,6 +382,26 @@ migrator("QUERY: the record of each flow", () => {
   assert.equal(records, ["frozen", "none"]);
 });
 
+migrator("QUERY without a flow: whether it still has the connection that it entered", () => {
+  const world = start();
+  const record = (tuple = TUPLE): string | undefined => {
+    tell(world, A, { type: "query", items: [{ flow: 0, tuple }] });
+    return world.last("answer").items[0]?.record;
+  };
+  assert.is(record(), "none", "no entry was ever asked for");
+  for (const id of [B, C]) world.node(id).refusal = "full";
+  world.migrate(A, B);
+  assert.is(record(), "active", "it waits for its grant");
+  world.flow("reserve", "grant");
+  assert.is(record(), "frozen");
+  world.settle();
+  assert.is(world.node(A).outcomes.at(-1)?.kind, "unavailable");
+  assert.is(record(), "active", "it goes on here");
+  assert.is(record({ ...TUPLE, remotePort: 7 }), "none");
+  world.close(A);
+  assert.is(record(), "none");
+});
+
 migrator("DEAD of its own boot epoch: begins anew; of another one: nothing (R14)", () => {
   const world = waiting();
   const { epoch } = world.node(B);

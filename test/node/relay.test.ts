@@ -24,6 +24,7 @@ class Stage {
   readonly refused: Uint8Array[] = [];
   mapping: Mapping | undefined;
   isRecovering = false;
+  readonly questions: NodeId[] = [];
 
   constructor(readonly ids: readonly NodeId[] = IDS) {
     this.peers = new Peers(F, ids, this.clock, TIMERS);
@@ -32,6 +33,7 @@ class Stage {
       isRecovering: () => this.isRecovering,
       mapping: () => this.mapping,
       send: (node, message) => this.sent.push({ node, message }),
+      question: (node) => this.questions.push(node),
       reinject: (packet) => this.again.push(packet),
       refuse: (packet) => this.refused.push(packet),
     });
@@ -169,6 +171,7 @@ relay("looks up what comes back: the connection may have moved meanwhile", () =>
   stage.mapping = { action: "classifier", node: a, flow: 0 };
   stage.relay.returned(a, message);
   assert.is(stage.relay.counters.bounced, 1);
+  assert.equal(stage.questions, [a], "its end was lost, or is on its way");
   assert.is(stage.again.length, 1);
   stage.mapping = undefined;
   stage.isRecovering = true;
