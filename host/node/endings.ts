@@ -37,7 +37,7 @@ export class Endings {
       // open, RELEASE(new): it was active and is gone. RESERVED, RELEASE(own): it ended before it moved.
       if (isNew) this.rulings.finish(entry);
       else if (isOwn && entry.state === "reserved") this.grants.reopen(entry);
-      else return this.book.count("unmatched-release");
+      else return this.unmatched(item);
       return this.released(item);
     }
     if (this.book.isOwner(item.tuple, node, item.flow)) return this.released(item);
@@ -46,7 +46,15 @@ export class Endings {
     if (record?.verdict === "aborted" && record.next.node === node) {
       this.book.forget(node, item.flow);
     }
-    this.book.count("unmatched-release");
+    this.unmatched(item);
+  }
+
+  /**
+   * Nothing to be done. Of a flow that rests it is the end told twice: a SYN that TIME-WAIT admitted, or a late packet,
+   * comes back with the record, and RELEASE follows (R18, R19). Else nobody here knows the flow.
+   */
+  private unmatched({ flow }: ReleaseItem): void {
+    this.book.count(this.book.ids?.isResting(flow) ? "release-again" : "unmatched-release");
   }
 
   /** OWNED, RELEASE(own): nothing is left, unless the client does not know yet. */

@@ -93,6 +93,15 @@ export class FlowIds {
     return true;
   }
 
+  /** Whether it was out in this epoch, was released, and has not been handed out since. */
+  isResting(flow: FlowId): boolean {
+    const counter = this.counterOf(flow);
+    if (counter < 0) return false;
+    const block = counter >> BLOCK_BITS;
+    const mask = 1 << (counter & 31);
+    return (this.read(this.used, block) & ~this.read(this.live, block) & mask) !== 0;
+  }
+
   /** Marks an identifier as out that an earlier epoch handed out, so that this one does not. */
   adopt(flow: FlowId): void {
     const counter = this.counterOf(flow);

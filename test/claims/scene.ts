@@ -91,6 +91,8 @@ export class Scene {
   readonly accepted: number[] = [];
   readonly #random: SeededRandom;
   #clients = 0;
+  /** Clocks of the clients: one that uses its port again must not fall behind (RFC 7323 5.3). */
+  readonly #tsOffsets = new Map<number, number>();
 
   constructor(
     backends: readonly string[] = ["b1"],
@@ -151,9 +153,8 @@ export class Scene {
     }
   }
 
-  /** A client that has connected. */
-  connect(family: 4 | 6 = 4): Visitor {
-    const index = ++this.#clients;
+  /** A client that has connected; one with the index of an earlier one has its address and port. */
+  connect(family: 4 | 6 = 4, index = ++this.#clients): Visitor {
     const address = family === 4 ? `10.1.${index >> 8}.${index & 255}` : `fd01::${index}`;
     const place = `client${index}`;
     const { scheduler, network } = this.cluster;
@@ -167,7 +168,7 @@ export class Scene {
       mss: family === 4 ? 1460 : 1440,
       rcvBuf: 65_535,
       iss: this.#random.u32(),
-      tsOffset: this.#random.u32(),
+      tsOffset: this.#tsOffsetOf(index),
       send: (bytes) => network.sendTo(place, SERVICE[family], bytes),
       events: {
         connected: () => (visitor.connected = true),
@@ -205,6 +206,12 @@ export class Scene {
 
   #check(): void {
     for (const failure of this.cluster.failures) throw failure;
+  }
+
+  #tsOffsetOf(index: number): number {
+    const offset = this.#tsOffsets.get(index) ?? this.#random.u32();
+    this.#tsOffsets.set(index, offset);
+    return offset;
   }
 
   #application(backend: string): Acceptor {

@@ -57,6 +57,22 @@ flowids("come back only when the quarantine is over", () => {
   assert.is(ids.allocate(), undefined);
 });
 
+flowids("rest from their release until they are out again, and only those that were out", () => {
+  const clock = new Time();
+  const ids = supply(clock, 6, 0);
+  const first = ids.allocate() ?? 0;
+  assert.equal(
+    [first, first + 1, 0, first ^ 0x0100_0000].map((flow) => ids.isResting(flow)),
+    [false, false, false, false],
+  );
+  ids.release(first);
+  assert.ok(ids.isResting(first));
+  while (ids.allocate() !== undefined);
+  clock.us += QUARANTINE_US + 2_000;
+  assert.is(ids.allocate(), first);
+  assert.not.ok(ids.isResting(first));
+});
+
 flowids("are given out again by any sequence of events only after they rested (R23, I4)", () => {
   const step = fc.oneof(
     { weight: 4, arbitrary: fc.constant("take" as const) },
