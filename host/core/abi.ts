@@ -32,6 +32,7 @@ const FUNCTIONS = [
   "release",
   "connectionState",
   "connectionInfo",
+  "connectionOwner",
   "setOption",
   "freeze",
   "thaw",

@@ -53,7 +53,6 @@ export class Core {
   readonly #module: CoreModule;
   readonly #structures: Structures;
   readonly #errNames: ReadonlyMap<number, string>;
-  readonly #address: number;
   readonly #abi: Abi;
 
   /**
@@ -73,7 +72,6 @@ export class Core {
     this.memory = new Uint8Array(module.memory.buffer);
     this.#structures = new Structures(module);
     this.applicationMax = constant(module, "APPLICATION_LEN_MAX");
-    this.#address = this.#structures.addressPtr;
     this.rx = new CoreBatch(module, this.#abi.rxBatchPtr() >>> 0, parameters.slotBytes);
     this.tx = new CoreBatch(module, this.#abi.txBatchPtr() >>> 0, parameters.slotBytes);
     this.rings = new Rings(module, this.rx);
@@ -142,10 +140,8 @@ export class Core {
     return undefined;
   }
 
-  /**
-   * Active open; the tuple's local end is this side, its port 0 takes an ephemeral one. "connected" or
-   * "closed" follows. @throws BatonError EXISTS, FULL, ARGUMENT
-   */
+  /** Active open; the tuple's local end is this side, its port 0 takes an ephemeral one. "connected" or
+   *  "closed" follows. @throws BatonError EXISTS, FULL, ARGUMENT */
   connect(tuple: Tuple, nowUs: number): number {
     this.#structures.writeTuple(tuple);
     return this.#check("connect", this.#abi.connect(nowUs));
@@ -208,6 +204,11 @@ export class Core {
   /** One setting; nothing happens when the handle names no connection any more. */
   setOption(handle: number, option: SocketOption, value: number): void {
     this.#abi.setOption(handle, enumValue(this.#module, "Option", option), value);
+  }
+
+  /** The peer that a connection without a flow is of, for `released` too; as setOption for one gone. */
+  setOwner(handle: number, peer: number): void {
+    this.#abi.connectionOwner(handle, peer, 0);
   }
 
   // ---- migration
@@ -386,9 +387,10 @@ export class Core {
   }
 
   #place(address: Uint8Array): number {
-    this.memory.set(NO_ADDRESS, this.#address);
-    this.memory.set(address, this.#address);
-    return this.#address;
+    const { addressPtr } = this.#structures;
+    this.memory.set(NO_ADDRESS, addressPtr);
+    this.memory.set(address, addressPtr);
+    return addressPtr;
   }
 
   #check(name: string, result: number): number {

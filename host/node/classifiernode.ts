@@ -6,7 +6,7 @@
  */
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
-import { tupleKey, type Tuple } from "../core/tuple.ts";
+import type { Tuple } from "../core/tuple.ts";
 import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import { Classifier } from "./classifier.ts";
@@ -70,8 +70,6 @@ interface Relayed {
 
 /** Packets that wait for the next turn. */
 const RELAYED_MAX = 4096;
-/** 4-tuples of which the forwarder is remembered until their handshake is over. */
-const ORIGINS_MAX = 65_536;
 
 export class ClassifierNode implements Role {
   readonly migrator: Migrator;
@@ -91,9 +89,6 @@ export class ClassifierNode implements Role {
   #icmp: Uint8Array[] = [];
   /** The packet that the core has in hand. */
   #now: Relayed | undefined;
-  /** With several forwarders: whose packets those of a connection are, by 4-tuple and then by handle. */
-  #origins = new Map<string, NodeId>();
-  readonly #owners = new Map<number, NodeId>();
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
@@ -278,10 +273,19 @@ export class ClassifierNode implements Role {
       return;
     }
     if (hint) core.setSynHint(0, hint.sndNxt, hint.tsVal);
-    if (forwarders.length > 1) this.#noteOrigin(clientTuple(packet), forwarder);
     this.#now = relayed;
     inject();
+    if (forwarders.length > 1) this.#drainEvents();
     this.#now = undefined;
+  }
+
+  /**
+   * With several forwarders, while it is known whose packet this was: a connection that it opened is of the forwarder
+   * that relayed it. Nothing is remembered of handshakes, of which a flood could bring any number.
+   */
+  #drainEvents(): void {
+    const { core } = this.#options;
+    for (let event = core.pollEvent(); event; event = core.pollEvent()) this.event(event);
   }
 
   /** What waited for a connection that left; this stack would take a SYN among it for a new one of its own. */
@@ -296,30 +300,23 @@ export class ClassifierNode implements Role {
 
   #accepted(event: CoreEvent): void {
     setPatience(this.#options.core, event.handle, this.#options.patience);
-    const key = tupleKey(event.tuple);
-    const forwarder = this.#origins.get(key);
-    this.#origins.delete(key);
-    if (forwarder !== undefined) this.#owners.set(event.handle, forwarder);
+    if (this.#now) {
+      this.#options.core.setOwner(event.handle, this.#peers.indexOf(this.#now.forwarder));
+    }
   }
 
   #released(event: CoreEvent): void {
     const { handle, ownerPeer, ownerFlow, tuple } = event;
     this.#handbacks.released(event);
-    const forwarder = this.#peers.nodeOf(ownerPeer) ?? this.#forwarderOf(handle);
+    const forwarder = this.#peers.nodeOf(ownerPeer) ?? this.#firstForwarder();
     this.migrator.ended(handle, forwarder, ownerFlow, tuple, "closed");
-    this.#owners.delete(handle);
   }
 
-  #noteOrigin(tuple: Tuple, forwarder: NodeId): void {
-    if (this.#origins.size >= ORIGINS_MAX) this.#origins.clear();
-    this.#origins.set(tupleKey(tuple), forwarder);
-  }
-
-  /** The forwarder that judges a connection: the one its flow is of, or else that its packets came from. */
+  /** The forwarder that judges a connection: the one its flow is of, or else that relayed its handshake. */
   #forwarderOf(handle: number): NodeId {
     const { core } = this.#options;
     const peer = core.isConnection(handle) ? core.connectionInfo(handle).ownerPeer : 0;
-    return this.#peers.nodeOf(peer) ?? this.#owners.get(handle) ?? this.#firstForwarder();
+    return this.#peers.nodeOf(peer) ?? this.#firstForwarder();
   }
 
   #firstForwarder(): NodeId {
