@@ -29,6 +29,7 @@ import {
   tcpSourcePort,
 } from "../wire/tcp";
 import { optionsTimestampsPtr } from "../wire/options";
+import { plainBack } from "./back";
 import { flowInput } from "./flows";
 import { icmpInput } from "./icmp";
 import {
@@ -86,7 +87,8 @@ export function ingress(first: u32, end: u32, nowUs: f64, short: bool): i32 {
   let left: u32 = 0;
   for (let index = first; index < end; index++) {
     if (short) {
-      const stopped = plainForward(index, end, seconds);
+      const isTunnel = changetype<Work>(workAt(index)).kind == Kind.TUNNEL;
+      const stopped = isTunnel ? plainBack(index, end) : plainForward(index, end, seconds);
       left += stopped - index;
       index = stopped;
       if (index == end) break;
