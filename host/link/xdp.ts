@@ -56,6 +56,12 @@ const KICKS_MAX = 16;
 const RETRY_MS = 1;
 const BIND_ATTEMPTS_MAX = 100;
 const BIND_RETRY_MS = 20;
+/**
+ * A wake-up takes two threads some 20 us, as much as twenty packets. After so many packets at once the next report
+ * may come so much later: many packets then share it, and few ones are not kept waiting.
+ */
+const BUSY_PACKETS = 16;
+const PAUSE_US = 100;
 
 /** Parameters of a core for this link: what a frame must hold decides. */
 export function xdpParameters(device: string): {
@@ -133,6 +139,8 @@ export class XdpLink implements Link {
     kicksDelayed: 0,
   };
   #drained = true;
+  /** Packets since the last report. */
+  #since = 0;
   #onReadable: (() => void) | undefined;
   #onError: ((error: Error) => void) | undefined;
   #error: Error | undefined;
@@ -203,7 +211,11 @@ export class XdpLink implements Link {
     this.#count.rxPackets += count;
     for (let index = 0; index < count; index += 1) this.#count.rxBytes += batch.len(index);
     this.#drained = count < batch.length;
-    if (this.#drained) this.#watcher.drained();
+    this.#since += count;
+    if (this.#drained) {
+      this.#watcher.drained(this.#since < BUSY_PACKETS ? 0 : PAUSE_US);
+      this.#since = 0;
+    }
     return count;
   }
 

@@ -5,8 +5,9 @@
 import { isMainThread, workerData } from "node:worker_threads";
 import { libc, POLLIN } from "./libc.ts";
 
-/** Indexes into the shared words, and the values of the first. */
-export const WAITER = { STATE: 0, ENDED: 1, ARMED: 0, REPORTED: 1, STOP: 2 } as const;
+/** Indexes into the shared words, and the values of the first. PAUSE_US: so long it need not report. */
+export const WAITER = { STATE: 0, ENDED: 1, PAUSE_US: 2, ARMED: 0, REPORTED: 1, STOP: 2 } as const;
+export const WAITER_BYTES = 12;
 
 export interface WaiterData {
   readonly state: Int32Array;
@@ -33,6 +34,8 @@ function wait({ state, fd, stopFd, wakeFd }: WaiterData): void {
   const address = c.address(byte);
   try {
     while (Atomics.load(state, WAITER.STATE) !== WAITER.STOP) {
+      const pauseUs = Atomics.load(state, WAITER.PAUSE_US);
+      if (pauseUs > 0) Atomics.wait(state, WAITER.STATE, WAITER.ARMED, pauseUs / 1000);
       const [ready = 0, stop = 0] = c.poll(
         [
           [fd, POLLIN],

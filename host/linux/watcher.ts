@@ -10,7 +10,7 @@ import { type OnReadOpts, Socket, type SocketConstructorOpts } from "node:net";
 import { Worker } from "node:worker_threads";
 import { BatonError } from "../errors.ts";
 import { AF_UNIX, libc, SOCK_NONBLOCK, SOCK_STREAM } from "./libc.ts";
-import { WAITER, type WaiterData } from "./waiter.ts";
+import { WAITER, WAITER_BYTES, type WaiterData } from "./waiter.ts";
 
 export interface WatcherEvents {
   /** Something may be read. Called again as long as that holds; false: nobody listens yet. */
@@ -25,8 +25,8 @@ export interface Watcher {
   readonly pending: Uint8Array;
   /** The pending bytes were copied: their buffer is free. */
   taken(): void;
-  /** A read said EAGAIN: report again when that changes. */
-  drained(): void;
+  /** A read said EAGAIN: report again when that changes, and so long after now if that saves wake-ups. */
+  drained(pauseUs?: number): void;
   /** Reports now, because `readable` said false before. */
   report(): void;
   /** Stops at once; nothing refers to the watched descriptor afterwards. */
@@ -114,7 +114,7 @@ class WorkerWatcher implements Watcher {
   readonly kind = "worker";
   readonly pending = NOTHING;
   #events: WatcherEvents;
-  #state = new Int32Array(new SharedArrayBuffer(8));
+  #state = new Int32Array(new SharedArrayBuffer(WAITER_BYTES));
   #wake: Socket;
   #stopFds: [number, number];
   #drained = false;
@@ -125,8 +125,14 @@ class WorkerWatcher implements Watcher {
     this.#events = events;
     const [wakeFd, workerFd] = libc().socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     this.#stopFds = libc().socketpair(AF_UNIX, SOCK_STREAM, 0);
-    this.#wake = new Socket({ fd: wakeFd, readable: true, writable: false });
-    this.#wake.on("data", () => this.report());
+    const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+      fd: wakeFd,
+      readable: true,
+      writable: false,
+      // The bytes say nothing: without a buffer of ours each of them would get 64 KiB.
+      onread: { buffer: new Uint8Array(WAKE_BYTES), callback: () => this.#woken() },
+    };
+    this.#wake = new Socket(options);
     this.#wake.on("error", (error) => this.#fail(error));
     Atomics.store(this.#state, WAITER.STATE, WAITER.ARMED);
     const workerData: WaiterData = {
@@ -150,6 +156,11 @@ class WorkerWatcher implements Watcher {
     this.#again = setImmediate(() => this.report());
   }
 
+  #woken(): true {
+    this.report();
+    return true;
+  }
+
   #fail(error: Error): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -160,10 +171,11 @@ class WorkerWatcher implements Watcher {
     // The worker reads nothing.
   }
 
-  drained(): void {
+  drained(pauseUs = 0): void {
     this.#drained = true;
     clearImmediate(this.#again);
     this.#again = undefined;
+    Atomics.store(this.#state, WAITER.PAUSE_US, pauseUs);
     const before = Atomics.compareExchange(
       this.#state,
       WAITER.STATE,
@@ -188,5 +200,7 @@ class WorkerWatcher implements Watcher {
   }
 }
 
+/** One for each report, and there is never more than one. */
+const WAKE_BYTES = 8;
 /** Far beyond any scheduling delay: only a lost thread lets it pass. */
 const CLOSE_MS_MAX = 2000;
