@@ -1,16 +1,15 @@
 /**
  * Single packets on connections that were handed over, as fast as one processor sends them: what the
- * forwarder's path takes. Run as a script on the client's node by peers.ts: opens connections, says so, gives
- * its caller a moment, sends pure ACKs of them by a raw socket, prints how many left.
+ * forwarder's path takes. Run as a script on the client's node: opens connections; when asked, sends pure ACKs of
+ * them by a raw socket, and says how many left.
  */
 import { connect, type Socket } from "node:net";
-import { setTimeout as wait } from "node:timers/promises";
-import { runAsScript, say } from "../../host/lab/script.ts";
 import { sockaddr } from "../../host/linux/address.ts";
 import { AF_INET, libc, SOCK_RAW } from "../../host/linux/libc.ts";
 import { MessageArray } from "../../host/linux/mmsg.ts";
 import { ACK, buildTcp } from "../../host/sim/packet.ts";
 import type { Target } from "./client.ts";
+import { runAsDialog } from "./dialog.ts";
 
 export interface BlastWish {
   readonly target: Target;
@@ -19,12 +18,14 @@ export interface BlastWish {
   readonly ms: number;
 }
 
-export type BlastSays =
-  { readonly ready: true } | { readonly sent: number; readonly seconds: number };
+export interface BlastSays {
+  readonly sent: number;
+  readonly seconds: number;
+  /** Of this process: the kernel delivers what it sends in its name, as far as the forwarder's queue. */
+  readonly cpuSeconds: number;
+}
 
 export const BLAST = new URL(import.meta.url);
-/** So long after "ready" the first packet leaves. */
-const MOMENT_MS = 500;
 const IPPROTO_RAW = 255;
 /** IPv4 and TCP headers without options. */
 const PACKET_BYTES = 40;
@@ -66,15 +67,15 @@ function blast({ target, source, ms }: BlastWish, sockets: readonly Socket[]): B
   }
   const fd = libc().socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
   const started = performance.now();
+  const before = process.cpuUsage();
   let sent = 0;
   while (performance.now() - started < ms)
     sent += Math.max(0, messages.send(fd, 0, sockets.length));
-  return { sent, seconds: (performance.now() - started) / 1000 };
+  const { user, system } = process.cpuUsage(before);
+  return { sent, seconds: (performance.now() - started) / 1000, cpuSeconds: (user + system) / 1e6 };
 }
 
-runAsScript(import.meta.url, async (wish: BlastWish) => {
+runAsDialog(import.meta.url, async (wish: BlastWish) => {
   const sockets = await prepare(wish);
-  say({ ready: true });
-  await wait(MOMENT_MS);
-  say(blast(wish, sockets));
+  return () => blast(wish, sockets);
 });

@@ -5,9 +5,11 @@
  */
 import { cpus, release } from "node:os";
 import { parseArgs } from "node:util";
+import { BatonError } from "../../host/errors.ts";
 import { LabUnavailable } from "../../host/lab/lab.ts";
 import { findProgram } from "../../host/linux/programs.ts";
-import { Bench, WRK_LOADS, type Load, type PacketSample, type Sample } from "./measure.ts";
+import { Bench, WRK_LOADS, type Load, type Sample } from "./measure.ts";
+import { LINKS, PacketLab, type LinkName, type PacketSample } from "./packets.ts";
 import { Systems, SYSTEM_NAMES, type Skip, type System } from "./systems.ts";
 import {
   goalsOf,
@@ -56,28 +58,20 @@ const settings = {
   visits: Number(values.visits ?? (values.quick ? 200 : 2000)),
 };
 const rows: Row[] = [];
+const skipped: Skip[] = [];
 
 if (values.help) process.stdout.write(HELP);
 else await main();
 
 async function main(): Promise<void> {
-  let systems: Systems;
   try {
-    systems = await Systems.open(settings.systems);
+    if (settings.only.some((workload) => workload !== "packets")) await measureSystems();
+    if (settings.only.includes("packets")) await measurePackets();
   } catch (error) {
     if (!(error instanceof LabUnavailable)) throw error;
     process.stderr.write(`bench:lab: ${error.message}\n`);
     process.exitCode = 77;
     return;
-  }
-  const skipped: Skip[] = [...systems.skipped];
-  const bench = new Bench(systems);
-  try {
-    for (const load of LOADS) await measureLoad(bench, load, skipped);
-    await measureRest(bench);
-  } finally {
-    bench.close();
-    for (const end of await systems.close()) process.stderr.write(`did not end in order: ${end}\n`);
   }
   const machine = { cpu: cpus()[0]?.model ?? "", cores: cpus().length, kernel: release() };
   const about = { ...machine, node: process.version, settings };
@@ -92,7 +86,20 @@ async function main(): Promise<void> {
   process.stdout.write(`\n${JSON.stringify(about)}\n`);
 }
 
-async function measureLoad(bench: Bench, load: Load, skipped: Skip[]): Promise<void> {
+async function measureSystems(): Promise<void> {
+  const systems = await Systems.open(settings.systems);
+  skipped.push(...systems.skipped);
+  const bench = new Bench(systems);
+  try {
+    for (const load of LOADS) await measureLoad(bench, load);
+    await measureRest(bench);
+  } finally {
+    bench.close();
+    complain(await systems.close());
+  }
+}
+
+async function measureLoad(bench: Bench, load: Load): Promise<void> {
   if (!settings.only.includes(load)) return;
   if (load in WRK_LOADS && findProgram("wrk") === undefined) {
     skipped.push({ name: load, reason: "wrk is not installed" });
@@ -118,14 +125,33 @@ async function measureRest(bench: Bench): Promise<void> {
     const { us } = await bench.visits(systems, settings.visits);
     rows.push(...systems.map(({ name }, index) => latencyRow(name, us[index] ?? [])));
   }
-  const library = systems.find(({ name }) => name === "baton-library");
-  if (settings.only.includes("packets") && library !== undefined) {
-    const samples: PacketSample[] = [];
-    for (let round = 0; round < settings.rounds; round += 1) {
-      samples.push(await bench.packets(library, settings.seconds));
+}
+
+/** Both links take turns, each in a lab of its own. */
+async function measurePackets(): Promise<void> {
+  const labs: PacketLab[] = [];
+  try {
+    for (const link of Object.keys(LINKS) as LinkName[]) {
+      try {
+        labs.push(await PacketLab.open(link));
+      } catch (error) {
+        if (link === "tun" || !(error instanceof BatonError)) throw error;
+        skipped.push({ name: `packets by ${link}`, reason: error.message });
+      }
     }
-    rows.push(packetsRow(library.name, samples));
+    const samples = new Map<PacketLab, PacketSample[]>(labs.map((lab) => [lab, []]));
+    for (const lab of labs) await lab.measure(1); // until V8 has compiled the way
+    for (let round = 0; round < settings.rounds; round += 1) {
+      for (const [lab, all] of samples) all.push(await lab.measure(settings.seconds));
+    }
+    for (const [{ link }, all] of samples) rows.push(packetsRow(link, all));
+  } finally {
+    for (const lab of labs) complain(await lab.close());
   }
+}
+
+function complain(ends: readonly string[]): void {
+  for (const end of ends) process.stderr.write(`did not end in order: ${end}\n`);
 }
 
 function chosen<Name extends string>(list: string, of: readonly Name[]): Name[] {

@@ -7,11 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { runScript } from "../../host/lab/peers.ts";
-import { BLAST, type BlastSays, type BlastWish } from "./blast.ts";
 import { CLIENT, type ClientResult, type ClientWish } from "./client.ts";
 import { FILES } from "./files.ts";
-import { cpuSecondsOf, deferredSeconds, machineSeconds, memoryOf } from "./processes.ts";
-import { LIBRARY_NODE, type System, type Systems } from "./systems.ts";
+import { cpuSecondsOf, machineSeconds, memoryOf } from "./processes.ts";
+import type { System, Systems } from "./systems.ts";
 import { VISITS, type VisitsResult, type VisitsWish } from "./visits.ts";
 
 /** By wrk: connections, file, and whether each request gets a connection of its own. */
@@ -46,17 +45,7 @@ export interface IdleSample {
   readonly cpuPerSecond: number;
 }
 
-export interface PacketSample {
-  readonly sent: number;
-  /** Written to the device by the forwarder. */
-  readonly forwarded: number;
-  readonly seconds: number;
-  /** Of the forwarder, and all that the kernel put off meanwhile, whoever caused it. */
-  readonly cpuSeconds: number;
-}
-
 const UPLOAD_CONNECTIONS = 4;
-const BLAST_CONNECTIONS = 64;
 const IDLE_MS = 3_000;
 const WARM_REQUESTS = 15_000;
 const WARM_SECONDS_MAX = 10;
@@ -148,36 +137,6 @@ export class Bench {
     return result;
   }
 
-  /** The forwarder alone: behind it the packets end at the router, before they cost a backend anything. */
-  async packets(system: System, seconds: number): Promise<PacketSample> {
-    const { lab } = this.systems;
-    const { client, router } = lab.nodes;
-    const hole = ["blackhole", `${lab.node(LIBRARY_NODE).address.tunnel4}/32`];
-    const wish: BlastWish = {
-      ...{ target: system.target, source: client.address.address4 },
-      ...{ connections: BLAST_CONNECTIONS, ms: seconds * 1000 },
-    };
-    let before: Promise<{ cpu: number; written: number }> | undefined;
-    let result: { sent: number; seconds: number } | undefined;
-    const begin = async (): Promise<{ cpu: number; written: number }> => {
-      await router.run("ip", ["route", "add", ...hole]);
-      return this.#forwarder(system);
-    };
-    try {
-      await runScript<BlastSays>(client, BLAST.pathname, wish, (line) => {
-        if ("ready" in line) before = begin();
-        else result = line;
-      });
-      const after = await this.#forwarder(system);
-      const start = await before;
-      if (start === undefined || result === undefined) throw new Error("packets: nothing was sent");
-      const forwarded = after.written - start.written;
-      return { ...result, forwarded, cpuSeconds: after.cpu - start.cpu };
-    } finally {
-      await router.run("ip", ["route", "del", ...hole]);
-    }
-  }
-
   async #client(wish: ClientWish): Promise<ClientResult> {
     let result: ClientResult | undefined;
     const client = this.systems.lab.nodes.client;
@@ -212,16 +171,5 @@ export class Bench {
   #now({ balancer }: System): { cpu: number; machine: number } {
     const cpu = balancer === undefined ? NaN : cpuSecondsOf(balancer);
     return { cpu, machine: machineSeconds() };
-  }
-
-  async #forwarder({ balancer = 0 }: System): Promise<{ cpu: number; written: number }> {
-    const cpu = cpuSecondsOf(balancer) + deferredSeconds();
-    const { stdout } = await this.systems.lab.nodes.forwarder.run("cat", ["/proc/self/net/dev"]);
-    const line = stdout.split("\n").find((text) => text.trim().startsWith("baton"));
-    const fields = line
-      ?.slice(line.indexOf(":") + 1)
-      .trim()
-      .split(/\s+/);
-    return { cpu, written: Number(fields?.[1]) };
   }
 }

@@ -224,14 +224,14 @@ async function running(
 }
 
 /** The process inside the lab. */
-function pidOf(child: ChildProcess): number {
+export function pidOf(child: ChildProcess): number {
   const pid = child.pid === undefined ? undefined : childOf(child.pid);
   if (pid === undefined) throw new Error("a process of the lab is gone");
   return pid;
 }
 
 /** Baton's nodes introduce themselves to each other first; others need a moment too. */
-async function untilAnswered(client: LabNode, name: string, target: Target): Promise<void> {
+export async function untilAnswered(client: LabNode, name: string, target: Target): Promise<void> {
   const url = `http://${target.address}:${target.port}/128`;
   const words = [
     "-s",

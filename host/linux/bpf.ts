@@ -7,16 +7,20 @@ import { deviceIndex } from "./device.ts";
 import { libc } from "./libc.ts";
 
 const MAP_CREATE = 0;
+const MAP_LOOKUP = 1;
 const MAP_UPDATE = 2;
 const PROGRAM_LOAD = 5;
 const LINK_CREATE = 28;
-const PROGRAM_XDP = 6;
 const ATTACH_XDP = 37;
+const ATTACH_INGRESS = 46;
 const XDP_GENERIC = 2;
 const XDP_NATIVE = 4;
 
 /** Of enum bpf_map_type. */
-export const MapType = { HASH: 1, XSK: 17 } as const;
+export const MapType = { HASH: 1, ARRAY: 2, XSK: 17 } as const;
+
+/** Of enum bpf_prog_type: for an XDP hook, and for the way into the kernel behind it. */
+export const ProgramType = { INGRESS: 3, XDP: 6 } as const;
 
 export type XdpMode = "native" | "generic";
 
@@ -35,11 +39,24 @@ export function updateMap(fd: number, key: Uint8Array, value: Uint8Array): void 
   bpf(MAP_UPDATE, attr, "eBPF map");
 }
 
+/** The value of a key, which must be there. */
+export function readMap(fd: number, key: Uint8Array, valueBytes: number): Uint8Array {
+  const value = new Uint8Array(new ArrayBuffer(valueBytes));
+  const attr = words(32, [fd]);
+  pointer(attr, 8, key);
+  pointer(attr, 16, value);
+  bpf(MAP_LOOKUP, attr, "eBPF map");
+  return value;
+}
+
 /** The verifier's complaint stands in the error. */
-export function loadProgram(instructions: Uint8Array): number {
+export function loadProgram(
+  instructions: Uint8Array,
+  type: (typeof ProgramType)[keyof typeof ProgramType] = ProgramType.XDP,
+): number {
   const log = new Uint8Array(new ArrayBuffer(LOG_BYTES));
   const license = new TextEncoder().encode("Apache-2.0\0");
-  const attr = words(120, [PROGRAM_XDP, instructions.length / 8]);
+  const attr = words(120, [type, instructions.length / 8]);
   pointer(attr, 8, instructions);
   pointer(attr, 16, license);
   try {
@@ -91,6 +108,12 @@ export function attachXdp(
     const isTaken = error instanceof BatonError && ["EBUSY", "EEXIST"].includes(error.code);
     throw isTaken ? busy(device, error) : error;
   }
+}
+
+/** Hangs a program on a device's way in, behind XDP and in front of IP. Linux 6.6 or later. */
+export function attachIngress(program: number, device: string): number {
+  const attr = words(48, [program, deviceIndex(device), ATTACH_INGRESS]);
+  return bpf(LINK_CREATE, attr, `eBPF on ${device}`);
 }
 
 function busy(device: string, cause: unknown): BatonError {
