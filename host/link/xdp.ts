@@ -25,7 +25,7 @@ import * as errno from "../linux/errno.ts";
 import { getOffloads, setGro } from "../linux/offload.ts";
 import { checkFree } from "../linux/route.ts";
 import { steerProgram } from "../linux/steer.ts";
-import { watchByWorker, type Watcher } from "../linux/watcher.ts";
+import { pauseAfter, watchByWorker, type Watcher } from "../linux/watcher.ts";
 import { XskSocket } from "../linux/xsk.ts";
 import { HopKeeper } from "./hops.ts";
 import type { Link } from "./link.ts";
@@ -56,12 +56,6 @@ const KICKS_MAX = 16;
 const RETRY_MS = 1;
 const BIND_ATTEMPTS_MAX = 100;
 const BIND_RETRY_MS = 20;
-/**
- * A wake-up takes two threads some 20 us, as much as twenty packets. After so many packets at once the next report
- * may come so much later: many packets then share it, and few ones are not kept waiting.
- */
-const BUSY_PACKETS = 16;
-const PAUSE_US = 100;
 
 /** Parameters of a core for this link: what a frame must hold decides. */
 export function xdpParameters(device: string): {
@@ -213,7 +207,7 @@ export class XdpLink implements Link {
     this.#drained = count < batch.length;
     this.#since += count;
     if (this.#drained) {
-      this.#watcher.drained(this.#since < BUSY_PACKETS ? 0 : PAUSE_US);
+      this.#watcher.drained(pauseAfter(this.#since));
       this.#since = 0;
     }
     return count;

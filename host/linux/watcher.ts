@@ -33,6 +33,18 @@ export interface Watcher {
   close(): void;
 }
 
+/**
+ * A wake-up of a worker takes two threads some 20 us, as much as twenty packets. After so many at once the next report
+ * may come so much later: many packets then share it, and few ones are not kept waiting.
+ */
+const BUSY_PACKETS = 16;
+const PAUSE_US = 100;
+
+/** What to ask of `drained` when so many packets were read since the last report. */
+export function pauseAfter(packets: number): number {
+  return packets < BUSY_PACKETS ? 0 : PAUSE_US;
+}
+
 const NOTHING = new Uint8Array(0);
 
 /** Watches a non-blocking descriptor whose read() returns at most `bytes` - 1 bytes of data. */

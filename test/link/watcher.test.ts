@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AF_UNIX, libc, SOCK_NONBLOCK, SOCK_STREAM } from "../../host/linux/libc.ts";
-import { watchByWorker } from "../../host/linux/watcher.ts";
+import { pauseAfter, watchByWorker } from "../../host/linux/watcher.ts";
 
 const watcher = suite("link/watcher");
 
@@ -47,6 +47,11 @@ watcher("keeps the pause that it was asked for, and only then", async () => {
   // A timed wait may be measured by another clock: half of it is no coincidence.
   assert.ok(next - asked >= pauseUs / 2000, `${next - asked} ms`);
   assert.is(times.length, 4);
+});
+
+watcher("lets nobody wait for a pause but those who come in crowds", () => {
+  assert.equal([0, 1, 15].map(pauseAfter), [0, 0, 0]);
+  assert.ok(pauseAfter(16) > 0 && pauseAfter(1024) <= 100);
 });
 
 watcher.run();
