@@ -55,13 +55,27 @@ export interface Timed {
   deadlineUs: number;
 }
 
-/** A binary heap of deadlines. Changing one leaves its old place behind, which is skipped when due. */
+/** Places left behind that are kept whatever else there is. */
+const STALE_MIN = 64;
+
+/**
+ * A binary heap of deadlines. Changing one leaves its old place behind, which is skipped when due. They go
+ * when they are more than the others: most deadlines never come, and what they name is to be freed before.
+ */
 export class Deadlines<T extends Timed> {
-  private readonly heap: { readonly atUs: number; readonly item: T }[] = [];
+  private heap: { readonly atUs: number; readonly item: T }[] = [];
+  /** About how many places were left behind. */
+  private stale = 0;
+
+  /** Deadlines, and what others have left behind. */
+  get places(): number {
+    return this.heap.length;
+  }
 
   /** Infinity: none. */
   set(item: T, atUs: number): void {
     if (item.deadlineUs === atUs) return;
+    if (item.deadlineUs !== Infinity) this.leave();
     item.deadlineUs = atUs;
     if (atUs === Infinity) return;
     this.heap.push({ atUs, item });
@@ -82,6 +96,15 @@ export class Deadlines<T extends Timed> {
     const item = this.removeFirst();
     item.deadlineUs = Infinity;
     return item;
+  }
+
+  /** Before the deadline changes, so that its own place counts as one of the others. */
+  private leave(): void {
+    this.stale++;
+    if (this.stale <= STALE_MIN || 2 * this.stale <= this.heap.length) return;
+    this.heap = this.heap.filter(({ atUs, item }) => item.deadlineUs === atUs);
+    for (let index = this.heap.length >> 1; index >= 0; index--) this.down(index);
+    this.stale = 1;
   }
 
   private at(index: number): number {

@@ -177,4 +177,21 @@ flowids("have deadlines that come due in order, changed ones at their last time 
   );
 });
 
+flowids("keep no more of deadlines that did not come than of others", () => {
+  const queue = new Deadlines();
+  const kept = Array.from({ length: 100 }, () => ({ deadlineUs: Infinity }));
+  for (const [index, item] of kept.entries()) queue.set(item, 5_000 + ((index * 37) % 100));
+  for (let round = 0; round < 10_000; round++) {
+    const item = { deadlineUs: Infinity };
+    queue.set(item, 1_000 + (round % 7_000));
+    queue.set(item, Infinity);
+  }
+  assert.ok(queue.places <= 2 * kept.length + 65, `${queue.places} places`);
+  for (let at = 5_000; at < 5_100; at++) {
+    assert.is(queue.nextUs(), at);
+    assert.ok(queue.takeDue(at));
+  }
+  assert.is(queue.nextUs(), Infinity);
+});
+
 flowids.run();
