@@ -9,9 +9,33 @@ const TEXT: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
 /** Far more than a cluster has; beyond that nothing is kept for anybody but the newest. */
 const KNOWN_MAX = 1024;
 const known = new Map<string, Uint8Array>();
+/** The name that was read last of those that begin with the same four bytes. */
+const texts = new Map<number, { readonly text: string; readonly bytes: Uint8Array }>();
 
-/** Lower-case digits of `length` bytes at `at`. */
+/** Lower-case digits of `length` bytes at `at`; of a name that is known the same string each time. */
 export function hexText(bytes: Uint8Array, at: number, length: number): string {
+  const word = (bytes[at] ?? 0) * 0x100_0000 + wordOf24(bytes, at + 1);
+  const found = texts.get(word);
+  if (found && isSame(found.bytes, bytes, at, length)) return found.text;
+  const text = newText(bytes, at, length);
+  if (texts.size >= KNOWN_MAX) texts.clear();
+  texts.set(word, { text, bytes: bytes.slice(at, at + length) });
+  return text;
+}
+
+function wordOf24(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0);
+}
+
+function isSame(name: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {
+  if (name.length !== length) return false;
+  for (let index = 0; index < length; index += 1) {
+    if (name[index] !== bytes[at + index]) return false;
+  }
+  return true;
+}
+
+function newText(bytes: Uint8Array, at: number, length: number): string {
   let text = "";
   for (let index = at; index < at + length; index += 1) text += TEXT[bytes[index] ?? 0] ?? "";
   return text;

@@ -16,17 +16,26 @@ export interface Tuple {
 
 /** A string that names the tuple, for use as a map key. */
 export function tupleKey(tuple: Tuple): string {
-  const { remote, local } = tuple;
-  const ports = String.fromCharCode(tuple.remotePort, tuple.localPort);
+  const { remote, local, remotePort, localPort } = tuple;
+  if (remote.length === 4 && local.length === 4) {
+    // In one go: what is joined from parts is joined once more by whoever looks it up.
+    const [a, b, c, d] = [word(remote, 0), word(remote, 2), word(local, 0), word(local, 2)];
+    return String.fromCharCode(a, b, c, d, remotePort, localPort);
+  }
+  const ports = String.fromCharCode(remotePort, localPort);
   return addressKey(remote) + addressKey(local) + ports;
 }
 
 /** A character for two bytes; addresses of the families differ in length. */
 function addressKey(bytes: Uint8Array): string {
-  const word = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-  if (bytes.length === 4) return String.fromCharCode(word(0), word(2));
-  const high = String.fromCharCode(word(0), word(2), word(4), word(6));
-  return high + String.fromCharCode(word(8), word(10), word(12), word(14));
+  if (bytes.length === 4) return String.fromCharCode(word(bytes, 0), word(bytes, 2));
+  const high = String.fromCharCode(word(bytes, 0), word(bytes, 2), word(bytes, 4), word(bytes, 6));
+  const [a, b, c, d] = [word(bytes, 8), word(bytes, 10), word(bytes, 12), word(bytes, 14)];
+  return high + String.fromCharCode(a, b, c, d);
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
 /** "10.1.0.2:40000 -> 10.0.0.100:80", IPv6 addresses in brackets. */

@@ -8,11 +8,8 @@ export class Reader {
   /** False once anything did not fit. */
   ok = true;
   private offset = 0;
-  private readonly view: DataView;
 
-  constructor(private readonly bytes: Uint8Array) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
+  constructor(private readonly bytes: Uint8Array) {}
 
   /** Nothing is left and nothing was missing. */
   get atEnd(): boolean {
@@ -24,15 +21,18 @@ export class Reader {
   }
 
   u8(): number {
-    return this.take(1) ? this.view.getUint8(this.offset - 1) : 0;
+    return this.take(1) ? this.byte(1) : 0;
   }
 
   u16(): number {
-    return this.take(2) ? this.view.getUint16(this.offset - 2, true) : 0;
+    return this.take(2) ? this.byte(2) + 0x100 * this.byte(1) : 0;
   }
 
   u32(): number {
-    return this.take(4) ? this.view.getUint32(this.offset - 4, true) : 0;
+    if (!this.take(4)) return 0;
+    return (
+      this.byte(4) + 0x100 * this.byte(3) + 0x1_0000 * this.byte(2) + 0x100_0000 * this.byte(1)
+    );
   }
 
   /** A copy, so that a message outlives the buffer it came in. */
@@ -48,11 +48,17 @@ export class Reader {
 
   /** Reserved bytes: anything but zero is malformed. */
   zero(length: number): void {
-    for (const byte of this.raw(length)) this.check(byte === 0);
+    if (!this.take(length)) return;
+    for (let back = length; back > 0; back--) this.check(this.byte(back) === 0);
   }
 
   check(condition: boolean): void {
     this.ok &&= condition;
+  }
+
+  /** So many bytes before the place that was reached. */
+  private byte(back: number): number {
+    return this.bytes[this.offset - back] ?? 0;
   }
 
   private take(length: number): boolean {
@@ -62,13 +68,23 @@ export class Reader {
   }
 }
 
+/** What a writer begins with, and all that it keeps for the next message. */
+const KEPT_BYTES = 4096;
+
+/** One message after the other, each a copy of its own. */
 export class Writer {
   private offset = 0;
-  private bytes = new Uint8Array(256);
+  private bytes = new Uint8Array(KEPT_BYTES);
   private view = new DataView(this.bytes.buffer);
 
+  begin(): void {
+    this.offset = 0;
+  }
+
   finish(): Uint8Array {
-    return this.bytes.slice(0, this.offset);
+    const message = this.bytes.slice(0, this.offset);
+    if (this.bytes.length > KEPT_BYTES) this.take(new Uint8Array(KEPT_BYTES));
+    return message;
   }
 
   u8(value: number): void {
@@ -100,6 +116,7 @@ export class Writer {
 
   zero(length: number): void {
     this.room(length);
+    this.bytes.fill(0, this.offset - length, this.offset);
   }
 
   private room(length: number): void {
@@ -107,7 +124,11 @@ export class Writer {
     if (this.offset <= this.bytes.length) return;
     const grown = new Uint8Array(Math.max(this.offset, 2 * this.bytes.length));
     grown.set(this.bytes);
-    this.bytes = grown;
-    this.view = new DataView(grown.buffer);
+    this.take(grown);
+  }
+
+  private take(bytes: Uint8Array<ArrayBuffer>): void {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer);
   }
 }

@@ -60,8 +60,11 @@ export interface Malformed {
   readonly reason: "short" | "format" | "type" | "body";
 }
 
+/** Of all messages, one after the other: what has to grow for each costs more than what it holds. */
+const writer = new Writer();
+
 export function encodeMessage(message: Message): Uint8Array {
-  const writer = new Writer();
+  writer.begin();
   writer.u8(MESSAGE_TYPES.indexOf(message.type) + 1);
   writer.u8(MESSAGE_FORMAT);
   writer.u16(0);

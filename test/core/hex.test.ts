@@ -27,6 +27,17 @@ hex("keeps no more texts than it says, and forgets none that is in use", () => {
   assert.equal(hexBytes("00ff"), first);
 });
 
+hex("tells names apart that begin alike, whichever was read before", () => {
+  const names = fc.array(fc.uint8Array({ minLength: 4, maxLength: 8, max: 1 }), { maxLength: 40 });
+  fc.assert(
+    fc.property(names, (all) => {
+      for (const name of all) {
+        assert.is(hexText(name, 0, name.length), Buffer.from(name).toString("hex"));
+      }
+    }),
+  );
+});
+
 hex("gives two tuples one key only when they are the same", () => {
   const end = (family: 4 | 6): fc.Arbitrary<Uint8Array> =>
     fc.uint8Array({ minLength: family === 4 ? 4 : 16, maxLength: family === 4 ? 4 : 16, max: 2 });
