@@ -8,7 +8,7 @@ import type { RequestHead, RouteContext } from "../routing/route.ts";
 import type { Classified, MoveOutcome } from "./classifier.ts";
 import type { Clock } from "./environment.ts";
 import type { Migrator } from "./migrator.ts";
-import type { MigrationOutcome } from "./outgoing.ts";
+import type { MigrationOutcome, Target } from "./outgoing.ts";
 
 /** A node by the name that rules use. */
 export interface NodeName {
@@ -42,7 +42,7 @@ export interface Health {
 
 export class Dispatch {
   readonly counters = { handedOff: 0, unavailable: 0, lost: 0 };
-  readonly #ids: ReadonlyMap<string, NodeId>;
+  readonly #targets: ReadonlyMap<string, Target>;
   readonly #names: ReadonlyMap<NodeId, string>;
 
   constructor(
@@ -55,7 +55,7 @@ export class Dispatch {
       readonly poolOf: (name: string) => NodeId | undefined;
     },
   ) {
-    this.#ids = new Map(backends.map(({ name, id }) => [name, id]));
+    this.#targets = new Map(backends.map(({ name, id }) => [name, { kind: "node", id }]));
     this.#names = new Map(backends.map(({ name, id }) => [id, name]));
   }
 
@@ -68,7 +68,7 @@ export class Dispatch {
   });
 
   idOf(name: string): NodeId | undefined {
-    return this.#ids.get(name);
+    return this.#targets.get(name)?.id;
   }
 
   move(
@@ -77,10 +77,11 @@ export class Dispatch {
     request: Classified,
     done: (outcome: MoveOutcome) => void,
   ): void {
-    const targets = request.candidates.flatMap((name) => {
-      const target = this.#ids.get(name);
-      return target === undefined ? [] : [{ kind: "node" as const, id: target }];
-    });
+    const targets: Target[] = [];
+    for (const name of request.candidates) {
+      const target = this.#targets.get(name);
+      if (target) targets.push(target);
+    }
     const settled = (outcome: MigrationOutcome): void => done(this.#settle(request, outcome));
     const { routing } = request;
     const pool = this.world.poolOf(request.pool);
@@ -112,7 +113,7 @@ export class Dispatch {
   }
 
   #health(name: string): Health | undefined {
-    const id = this.#ids.get(name);
-    return id === undefined ? undefined : this.world.health(id);
+    const target = this.#targets.get(name);
+    return target && this.world.health(target.id);
   }
 }

@@ -66,7 +66,8 @@ export class OutgoingTable {
   readonly deadlines = new Deadlines<Outgoing>();
   private readonly all = new Map<number, Outgoing>();
   private readonly byAttempt = new Map<number, Outgoing>();
-  private readonly byFlow = new Map<string, Outgoing>();
+  /** By the forwarder that gave the flow its identifier. */
+  private readonly byFlow = new Map<NodeId, Map<FlowId, Outgoing>>();
   private readonly byTuple = new Map<string, Outgoing>();
   private readonly lanes = new Lanes<Outgoing>(LANE_MAX);
 
@@ -94,7 +95,7 @@ export class OutgoingTable {
 
   /** Frozen for this flow, or given up while it was. */
   ofFlow(forwarder: NodeId, flow: FlowId): Outgoing | undefined {
-    return this.byFlow.get(flowKey(forwarder, flow));
+    return this.byFlow.get(forwarder)?.get(flow);
   }
 
   ofTuple(tuple: Tuple): Outgoing | undefined {
@@ -121,13 +122,18 @@ export class OutgoingTable {
 
   freeze(outgoing: Outgoing, flow: FlowId, target: NodeId, targetEpoch: Epoch): void {
     this.byAttempt.delete(outgoing.attempt);
-    Object.assign(outgoing, { state: "frozen", flow, target, targetEpoch });
-    this.byFlow.set(flowKey(outgoing.forwarder, flow), outgoing);
+    outgoing.state = "frozen";
+    outgoing.flow = flow;
+    outgoing.target = target;
+    outgoing.targetEpoch = targetEpoch;
+    let flows = this.byFlow.get(outgoing.forwarder);
+    if (!flows) this.byFlow.set(outgoing.forwarder, (flows = new Map()));
+    flows.set(flow, outgoing);
   }
 
   /** It runs again; the flow is no longer its. */
   thaw(outgoing: Outgoing): void {
-    this.byFlow.delete(flowKey(outgoing.forwarder, outgoing.flow));
+    this.byFlow.get(outgoing.forwarder)?.delete(outgoing.flow);
     this.deadlines.set(outgoing, Infinity);
     outgoing.state = "waiting";
   }
@@ -142,7 +148,7 @@ export class OutgoingTable {
   remove(outgoing: Outgoing): void {
     this.deadlines.set(outgoing, Infinity);
     this.byAttempt.delete(outgoing.attempt);
-    this.byFlow.delete(flowKey(outgoing.forwarder, outgoing.flow));
+    this.byFlow.get(outgoing.forwarder)?.delete(outgoing.flow);
     this.forgetConnection(outgoing);
     this.leave(outgoing);
   }
@@ -157,8 +163,4 @@ export class OutgoingTable {
     const key = tupleKey(outgoing.tuple);
     if (this.byTuple.get(key) === outgoing) this.byTuple.delete(key);
   }
-}
-
-function flowKey(forwarder: NodeId, flow: FlowId): string {
-  return `${forwarder}/${flow}`;
 }
