@@ -49,7 +49,7 @@ export class Core {
   /** Longest application state that a blob carries. */
   readonly applicationMax: number;
   /** Values of MapInfo.action. */
-  readonly mapActions: Readonly<Record<string, number>>;
+  readonly mapActions: Readonly<Record<MapAction, number>>;
   readonly #module: CoreModule;
   readonly #structures: Structures;
   readonly #errNames: ReadonlyMap<number, string>;
@@ -65,7 +65,8 @@ export class Core {
     this.#abi = bind(module);
     this.err = module.enums["Err"] ?? {};
     this.verdict = module.enums["Verdict"] ?? {};
-    this.mapActions = module.enums["MapAction"] ?? {};
+    const action = (name: string): number => enumValue(module, "MapAction", name);
+    this.mapActions = { forward: action("FORWARD"), local: action("LOCAL"), tomb: action("TOMB") };
     this.#errNames = new Map(Object.entries(this.err).map(([name, value]) => [value, name]));
     writeParameters(module, parameters);
     this.#check("init", this.#abi.init(nowUs));
@@ -274,8 +275,7 @@ export class Core {
 
   mapSet(tuple: Tuple, action: MapAction, peer: number, flow: number): boolean {
     this.#structures.writeTuple(tuple);
-    const value = enumValue(this.#module, "MapAction", action.toUpperCase());
-    const result = this.#abi.mapSet(value, peer, flow);
+    const result = this.#abi.mapSet(this.mapActions[action], peer, flow);
     if (result === this.err["FULL"]) return false;
     this.#check("mapSet", result);
     return true;

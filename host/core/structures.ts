@@ -85,6 +85,13 @@ export interface ConnectionInfo {
   readonly bytesRetransmitted: number;
 }
 
+/** Kinds whose tuple is read. */
+const WITH_TUPLE: ReadonlySet<CoreEventKind> = new Set(["accepted", "connected", "released"]);
+const NO_TUPLE: Tuple = {
+  ...{ family: 4, remote: new Uint8Array(4), remotePort: 0 },
+  ...{ local: new Uint8Array(4), localPort: 0 },
+};
+
 const EVENT_KINDS: readonly (CoreEventKind | undefined)[] = [
   undefined,
   "accepted",
@@ -98,6 +105,25 @@ const EVENT_KINDS: readonly (CoreEventKind | undefined)[] = [
   "trouble",
 ];
 
+/** Members of the core's enums of offsets. */
+const EVENT_FIELDS = [
+  ...(["TYPE", "HANDLE", "CODE", "OWNER_PEER", "OWNER_FLOW"] as const),
+  ...(["SND_NXT", "TSVAL", "TUPLE"] as const),
+] as const;
+const INFO_FIELDS = [
+  ...(["TUPLE", "STATE", "FLAGS", "SND_UNA", "SND_NXT", "RCV_NXT", "TS_LAST_SENT"] as const),
+  ...(["TS_RECENT", "GENERATION", "OWNER_PEER", "OWNER_FLOW", "BYTES_RECEIVED"] as const),
+  ...(["BYTES_SENT", "BYTES_RETRANSMITTED"] as const),
+] as const;
+const MAP_FIELDS = [
+  ...(["ACTION", "PEER", "FLOW", "TIMESTAMPS", "TS_VAL", "TS_ECR"] as const),
+  ...(["SEG_ACK", "SEG_SEQ", "SEEN_US"] as const),
+] as const;
+const MAPPING_FIELDS = [
+  ...(["FLOW", "GENERATION", "FORWARDER", "FORWARDER_EPOCH", "SOURCE", "SOURCE_EPOCH"] as const),
+  ...(["TARGET_EPOCH", "APPLICATION_LEN"] as const),
+] as const;
+
 export class Structures {
   readonly #memory: Uint8Array;
   readonly #view: DataView;
@@ -107,10 +133,11 @@ export class Structures {
       number
     >
   >;
-  readonly #eventOff: Readonly<Record<string, number>>;
-  readonly #infoOff: Readonly<Record<string, number>>;
-  readonly #mapOff: Readonly<Record<string, number>>;
-  readonly #mappingOff: Readonly<Record<string, number>>;
+  /** Where each field of the scratch structures lies in memory. */
+  readonly #event: Readonly<Record<(typeof EVENT_FIELDS)[number], number>>;
+  readonly #info: Readonly<Record<(typeof INFO_FIELDS)[number], number>>;
+  readonly #map: Readonly<Record<(typeof MAP_FIELDS)[number], number>>;
+  readonly #mapping: Readonly<Record<(typeof MAPPING_FIELDS)[number], number>>;
   readonly #mappingSize: number;
   readonly #endedStates: ReadonlySet<number | undefined>;
   readonly #timestampsFlag: number;
@@ -131,10 +158,10 @@ export class Structures {
       application: pointer("applicationPtr"),
       counters: pointer("countersPtr"),
     };
-    this.#eventOff = group(module, "EventOff");
-    this.#infoOff = group(module, "InfoOff");
-    this.#mapOff = group(module, "MapInfoOff");
-    this.#mappingOff = group(module, "MappingOff");
+    this.#event = places(module, "EventOff", EVENT_FIELDS, this.#ptr.event);
+    this.#info = places(module, "InfoOff", INFO_FIELDS, this.#ptr.info);
+    this.#map = places(module, "MapInfoOff", MAP_FIELDS, this.#ptr.mapInfo);
+    this.#mapping = places(module, "MappingOff", MAPPING_FIELDS, this.#ptr.mapping);
     this.#mappingSize = constant(module, "MAPPING_SIZE");
     const states = group(module, "State");
     const ended = ["CLOSE_WAIT", "CLOSING", "LAST_ACK", "TIME_WAIT"];
@@ -168,119 +195,127 @@ export class Structures {
   }
 
   writeMapping(mapping: CoreMapping): void {
-    const at = this.#ptr.mapping;
-    this.#memory.fill(0, at, at + this.#mappingSize);
-    for (const { off, bytes } of this.#mappingFields(mapping)) this.#memory.set(bytes, at + off);
+    const begin = this.#ptr.mapping;
+    const at = this.#mapping;
+    this.#memory.fill(0, begin, begin + this.#mappingSize);
+    this.#view.setUint32(at.FLOW, mapping.flow, true);
+    this.#view.setUint32(at.GENERATION, mapping.generation, true);
+    this.#memory.set(hexBytes(mapping.forwarder), at.FORWARDER);
+    this.#memory.set(hexBytes(mapping.forwarderEpoch), at.FORWARDER_EPOCH);
+    this.#memory.set(hexBytes(mapping.source), at.SOURCE);
+    this.#memory.set(hexBytes(mapping.sourceEpoch), at.SOURCE_EPOCH);
+    this.#memory.set(hexBytes(mapping.targetEpoch), at.TARGET_EPOCH);
   }
 
   /** The application's bytes that travel with a mapping written just now. */
   writeApplication(bytes: Uint8Array): void {
-    const at = this.#ptr.mapping + (this.#mappingOff["APPLICATION_LEN"] ?? 0);
-    this.#view.setUint32(at, bytes.length, true);
+    this.#view.setUint32(this.#mapping.APPLICATION_LEN, bytes.length, true);
     this.#memory.set(bytes, this.#ptr.application);
   }
 
   /** A copy of the application's bytes that were unbundled. */
   application(): Uint8Array {
-    const at = this.#ptr.mapping + (this.#mappingOff["APPLICATION_LEN"] ?? 0);
-    const length = this.#view.getUint32(at, true);
+    const length = this.#view.getUint32(this.#mapping.APPLICATION_LEN, true);
     return this.#memory.slice(this.#ptr.application, this.#ptr.application + length);
   }
 
   /** The mapping that was unbundled is this one. */
   holdsMapping(mapping: CoreMapping): boolean {
-    const at = this.#ptr.mapping;
-    return this.#mappingFields(mapping).every(({ off, bytes }) =>
-      bytes.every((byte, index) => this.#memory[at + off + index] === byte),
+    const at = this.#mapping;
+    return (
+      this.#view.getUint32(at.FLOW, true) === mapping.flow &&
+      this.#view.getUint32(at.GENERATION, true) === mapping.generation &&
+      this.#holds(hexBytes(mapping.forwarder), at.FORWARDER) &&
+      this.#holds(hexBytes(mapping.forwarderEpoch), at.FORWARDER_EPOCH) &&
+      this.#holds(hexBytes(mapping.source), at.SOURCE) &&
+      this.#holds(hexBytes(mapping.sourceEpoch), at.SOURCE_EPOCH) &&
+      this.#holds(hexBytes(mapping.targetEpoch), at.TARGET_EPOCH)
     );
+  }
+
+  #holds(bytes: Uint8Array, at: number): boolean {
+    for (let index = 0; index < bytes.length; index += 1) {
+      if (this.#memory[at + index] !== bytes[index]) return false;
+    }
+    return true;
   }
 
   holdsTuple(tuple: Tuple): boolean {
     return tupleKey(this.tuple()) === tupleKey(tuple);
   }
 
-  #mappingFields(mapping: CoreMapping): { readonly off: number; readonly bytes: Uint8Array }[] {
-    const field = (name: string, bytes: Uint8Array) => ({
-      off: this.#mappingOff[name] ?? 0,
-      bytes,
-    });
-    return [
-      field("FLOW", word32(mapping.flow)),
-      field("GENERATION", word32(mapping.generation)),
-      field("FORWARDER", hexBytes(mapping.forwarder)),
-      field("FORWARDER_EPOCH", hexBytes(mapping.forwarderEpoch)),
-      field("SOURCE", hexBytes(mapping.source)),
-      field("SOURCE_EPOCH", hexBytes(mapping.sourceEpoch)),
-      field("TARGET_EPOCH", hexBytes(mapping.targetEpoch)),
-    ];
-  }
-
   event(): CoreEvent | undefined {
-    const at = (name: string): number => this.#ptr.event + (this.#eventOff[name] ?? 0);
-    const u32 = (name: string): number => this.#view.getUint32(at(name), true);
-    const kind = EVENT_KINDS[u32("TYPE")];
+    const at = this.#event;
+    const view = this.#view;
+    const kind = EVENT_KINDS[view.getUint32(at.TYPE, true)];
     if (!kind) return undefined;
     return {
       kind,
-      handle: u32("HANDLE"),
-      code: this.#view.getInt32(at("CODE"), true),
-      ownerPeer: u32("OWNER_PEER"),
-      ownerFlow: u32("OWNER_FLOW"),
-      sndNxt: u32("SND_NXT"),
-      tsVal: u32("TSVAL"),
-      tuple: readTuple(this.#memory, this.#view, at("TUPLE")),
+      handle: view.getUint32(at.HANDLE, true),
+      code: view.getInt32(at.CODE, true),
+      ownerPeer: view.getUint32(at.OWNER_PEER, true),
+      ownerFlow: view.getUint32(at.OWNER_FLOW, true),
+      sndNxt: view.getUint32(at.SND_NXT, true),
+      tsVal: view.getUint32(at.TSVAL, true),
+      tuple: WITH_TUPLE.has(kind) ? readTuple(this.#memory, view, at.TUPLE) : NO_TUPLE,
     };
   }
 
   connectionInfo(): ConnectionInfo {
-    const at = (name: string): number => this.#ptr.info + (this.#infoOff[name] ?? 0);
-    const u32 = (name: string): number => this.#view.getUint32(at(name), true);
-    const u64 = (name: string): number => Number(this.#view.getBigUint64(at(name), true));
-    const hasTimestamps = (u32("FLAGS") & this.#timestampsFlag) !== 0;
-    const state = u32("STATE");
+    const at = this.#info;
+    const view = this.#view;
+    const hasTimestamps = (view.getUint32(at.FLAGS, true) & this.#timestampsFlag) !== 0;
+    const state = view.getUint32(at.STATE, true);
+    const tsVal = view.getUint32(at.TS_LAST_SENT, true);
+    const tsEcr = view.getUint32(at.TS_RECENT, true);
     return {
-      tuple: readTuple(this.#memory, this.#view, at("TUPLE")),
+      tuple: readTuple(this.#memory, view, at.TUPLE),
       state,
       isEnded: this.#endedStates.has(state),
-      sndUna: u32("SND_UNA"),
-      sndNxt: u32("SND_NXT"),
-      rcvNxt: u32("RCV_NXT"),
-      timestamps: hasTimestamps
-        ? { tsVal: u32("TS_LAST_SENT"), tsEcr: u32("TS_RECENT") }
-        : undefined,
-      generation: u32("GENERATION"),
-      ownerPeer: u32("OWNER_PEER"),
-      ownerFlow: u32("OWNER_FLOW"),
-      bytesReceived: u64("BYTES_RECEIVED"),
-      bytesSent: u64("BYTES_SENT"),
-      bytesRetransmitted: u32("BYTES_RETRANSMITTED"),
+      sndUna: view.getUint32(at.SND_UNA, true),
+      sndNxt: view.getUint32(at.SND_NXT, true),
+      rcvNxt: view.getUint32(at.RCV_NXT, true),
+      timestamps: hasTimestamps ? { tsVal, tsEcr } : undefined,
+      generation: view.getUint32(at.GENERATION, true),
+      ownerPeer: view.getUint32(at.OWNER_PEER, true),
+      ownerFlow: view.getUint32(at.OWNER_FLOW, true),
+      bytesReceived: this.#u64(at.BYTES_RECEIVED),
+      bytesSent: this.#u64(at.BYTES_SENT),
+      bytesRetransmitted: view.getUint32(at.BYTES_RETRANSMITTED, true),
     };
   }
 
+  /** Counts below 2^53. */
+  #u64(at: number): number {
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32;
+  }
+
   mapInfo(): MapInfo {
-    const at = (name: string): number => this.#ptr.mapInfo + (this.#mapOff[name] ?? 0);
-    const u32 = (name: string): number => this.#view.getUint32(at(name), true);
-    const timestamps = { tsVal: u32("TS_VAL"), tsEcr: u32("TS_ECR") };
+    const at = this.#map;
+    const view = this.#view;
+    const isTimed = view.getUint32(at.TIMESTAMPS, true) === 1;
+    const tsVal = view.getUint32(at.TS_VAL, true);
+    const tsEcr = view.getUint32(at.TS_ECR, true);
     return {
-      action: u32("ACTION"),
-      peer: u32("PEER"),
-      flow: u32("FLOW"),
-      timestamps: u32("TIMESTAMPS") === 1 ? timestamps : undefined,
-      segAck: u32("SEG_ACK"),
-      segSeq: u32("SEG_SEQ"),
-      seenUs: this.#view.getFloat64(at("SEEN_US"), true),
+      action: view.getUint32(at.ACTION, true),
+      peer: view.getUint32(at.PEER, true),
+      flow: view.getUint32(at.FLOW, true),
+      timestamps: isTimed ? { tsVal, tsEcr } : undefined,
+      segAck: view.getUint32(at.SEG_ACK, true),
+      segSeq: view.getUint32(at.SEG_SEQ, true),
+      seenUs: view.getFloat64(at.SEEN_US, true),
     };
   }
 
   /** Only the client's numbers, which are all that mapNote reads. */
-  writeNumbers(numbers: ClientNumbers): void {
-    const put = (name: string, value: number): void =>
-      this.#view.setUint32(this.#ptr.mapInfo + (this.#mapOff[name] ?? 0), value, true);
-    put("TIMESTAMPS", numbers.timestamps ? 1 : 0);
-    put("SEG_ACK", numbers.segAck);
-    put("SEG_SEQ", numbers.segSeq);
-    put("TS_VAL", numbers.timestamps?.tsVal ?? 0);
-    put("TS_ECR", numbers.timestamps?.tsEcr ?? 0);
+  writeNumbers({ timestamps, segAck, segSeq }: ClientNumbers): void {
+    const at = this.#map;
+    const view = this.#view;
+    view.setUint32(at.TIMESTAMPS, timestamps ? 1 : 0, true);
+    view.setUint32(at.SEG_ACK, segAck, true);
+    view.setUint32(at.SEG_SEQ, segSeq, true);
+    view.setUint32(at.TS_VAL, timestamps?.tsVal ?? 0, true);
+    view.setUint32(at.TS_ECR, timestamps?.tsEcr ?? 0, true);
   }
 
   /** Every number of `usagePtr()`, by name. */
@@ -303,15 +338,21 @@ export class Structures {
   }
 }
 
-/** Little-endian, as everything in the core. */
-function word32(value: number): Uint8Array {
-  return Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24);
-}
-
 function group(module: CoreModule, name: string): Readonly<Record<string, number>> {
   const found = module.enums[name];
   if (!found) throw new BatonError("ERR_BATON_CORE", `core.wasm: no constants ${name}`);
   return found;
+}
+
+/** The place of each field of a structure at `ptr`. */
+function places<Field extends string>(
+  module: CoreModule,
+  name: string,
+  fields: readonly Field[],
+  ptr: number,
+): Readonly<Record<Field, number>> {
+  const entries = fields.map((field) => [field, ptr + enumValue(module, name, field)] as const);
+  return Object.fromEntries(entries) as Record<Field, number>;
 }
 
 const TUPLE_FAMILY = 0;
@@ -322,12 +363,22 @@ const TUPLE_LOCAL = 24;
 
 /** Writes a tuple at `ptr` in the layout of assembly/layout.ts `Tuple`. */
 export function writeTuple(memory: Uint8Array, view: DataView, ptr: number, tuple: Tuple): void {
-  memory.fill(0, ptr + TUPLE_REMOTE, ptr + TUPLE_LOCAL + 16);
   view.setUint32(ptr + TUPLE_FAMILY, tuple.family, true);
   view.setUint16(ptr + TUPLE_REMOTE_PORT, tuple.remotePort, true);
   view.setUint16(ptr + TUPLE_LOCAL_PORT, tuple.localPort, true);
-  memory.set(tuple.remote, ptr + TUPLE_REMOTE);
-  memory.set(tuple.local, ptr + TUPLE_LOCAL);
+  writeAddress(memory, ptr + TUPLE_REMOTE, tuple.remote);
+  writeAddress(memory, ptr + TUPLE_LOCAL, tuple.local);
+}
+
+/** Byte by byte: for so few of them that is less than a call of the engine. */
+function writeAddress(memory: Uint8Array, ptr: number, address: Uint8Array): void {
+  for (let index = 0; index < 16; index += 1) memory[ptr + index] = address[index] ?? 0;
+}
+
+function readAddress(memory: Uint8Array, ptr: number, size: number): Uint8Array {
+  const address = new Uint8Array(size);
+  for (let index = 0; index < size; index += 1) address[index] = memory[ptr + index] ?? 0;
+  return address;
 }
 
 export function readTuple(memory: Uint8Array, view: DataView, ptr: number): Tuple {
@@ -335,9 +386,9 @@ export function readTuple(memory: Uint8Array, view: DataView, ptr: number): Tupl
   const size = family === 4 ? 4 : 16;
   return {
     family,
-    remote: memory.slice(ptr + TUPLE_REMOTE, ptr + TUPLE_REMOTE + size),
+    remote: readAddress(memory, ptr + TUPLE_REMOTE, size),
     remotePort: view.getUint16(ptr + TUPLE_REMOTE_PORT, true),
-    local: memory.slice(ptr + TUPLE_LOCAL, ptr + TUPLE_LOCAL + size),
+    local: readAddress(memory, ptr + TUPLE_LOCAL, size),
     localPort: view.getUint16(ptr + TUPLE_LOCAL_PORT, true),
   };
 }

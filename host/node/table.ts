@@ -16,7 +16,7 @@ export class CoreTable implements MappingTable {
   readonly #peers: PeerIndexes;
   readonly #self: NodeId;
   readonly #mode: Mode;
-  readonly #actions: Readonly<Record<string, number>>;
+  readonly #actions: Core["mapActions"];
 
   /** @param mode what becomes of packets of unknown connections, except while recovering */
   constructor(core: Core, clock: Clock, peers: PeerIndexes, self: NodeId, mode: Mode) {
@@ -90,11 +90,11 @@ export class CoreTable implements MappingTable {
 
   #mapping(info: MapInfo): Mapping | undefined {
     const { action, flow } = info;
-    if (action === this.#actions["TOMB"]) {
+    if (action === this.#actions.tomb) {
       return { action: "tomb", node: this.#peers.nodeOf(info.peer) ?? this.#self, flow };
     }
     const node = this.#peers.nodeOf(info.peer);
-    if (action === this.#actions["LOCAL"] && flow === 0) {
+    if (action === this.#actions.local && flow === 0) {
       return { action: "classifier", node: node ?? this.#self, flow };
     }
     return node === undefined ? undefined : { action: "forward", node, flow };
