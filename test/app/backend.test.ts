@@ -8,6 +8,7 @@ import { ApplicationBackend } from "../../host/app/backend.ts";
 import type { BatonSocket } from "../../host/app/socket.ts";
 import { CLIENT, connectionPair, SERVICE } from "../support/connection.ts";
 import { dial, readText } from "../support/dial.ts";
+import { HeldClock } from "../support/heldclock.ts";
 import { holdLoop, turns, until } from "../support/wait.ts";
 
 const backends = suite("app/backend");
@@ -217,11 +218,15 @@ backends("close() drains the node, lets requests finish, resets the rest, then s
   busy.write(GET);
   await until("it was read", () => held.length === 1);
   assert.is(backend.connections, 2);
+  const clock = new HeldClock();
   const closing = backend.close({ graceMs: 60 });
   assert.is(backend.close(), closing);
   assert.is(backend.applications.accepts(SERVICE), false);
   held[0]?.end("done");
   assert.match(await readText(busy), /Connection: close[^]*done$/);
+  await until("the other one is left", () => backend.connections === 1);
+  clock.pass(60);
+  clock.release();
   assert.is(await readText(raw), "!ECONNRESET");
   assert.equal(await closing, { ended: 1, aborted: 1 });
   assert.equal(calls, ["raw", "drain", "stop", "close"]);

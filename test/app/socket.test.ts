@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { BatonSocket } from "../../host/app/socket.ts";
 import { connectionPair } from "../support/connection.ts";
 import type { FakeConnection } from "../support/connection.ts";
+import { HeldClock } from "../support/heldclock.ts";
 import { turns, until } from "../support/wait.ts";
 
 const sockets = suite("app/socket");
@@ -332,24 +333,42 @@ sockets("pass socket options on, and none after the end", async () => {
 });
 
 sockets("time out once when idle, and not while bytes are acknowledged", async () => {
-  const { client, server } = connectionPair({ receiveBuffer: 10 });
-  const socket = new BatonSocket(server);
-  let timeouts = 0;
-  socket.setTimeout(60, () => (timeouts += 1));
-  assert.is(socket.timeout, 60);
-  socket.write(Buffer.alloc(100));
-  const started = performance.now();
-  const reader = setInterval(() => client.read(new Uint8Array(4)), 15);
-  await once(socket, "timeout");
-  clearInterval(reader);
-  // 25 reads of 4 bytes at 15 ms keep it busy for 375 ms; without them it would fire at 60.
-  assert.ok(performance.now() - started > 200, `after ${performance.now() - started} ms`);
-  assert.is(timeouts, 1);
-  socket.setTimeout(0);
-  assert.throws(() => socket.setTimeout(-1), RangeError);
-  assert.throws(() => socket.setTimeout(NaN), RangeError);
-  socket.destroy();
-  await settle(socket);
+  const clock = new HeldClock();
+  try {
+    const { client, server } = connectionPair({ receiveBuffer: 10 });
+    const socket = new BatonSocket(server);
+    let timeouts = 0;
+    socket.on("timeout", () => (timeouts += 1));
+    socket.setTimeout(60);
+    assert.is(socket.timeout, 60);
+    socket.write(Buffer.alloc(100));
+    await until("the peer's buffer is full", () => client.readableLength === 10);
+    for (let ms = 0; server.writableLength > 0; ms += 45) {
+      assert.is(timeouts, 0, `after ${ms} ms, 45 after the last acknowledgement`);
+      const before = server.writableLength;
+      client.read(new Uint8Array(4));
+      await until("it is acknowledged", () => server.writableLength < before);
+      clock.pass(45);
+    }
+    assert.is(timeouts, 0);
+    clock.pass(120);
+    assert.is(timeouts, 1);
+    clock.pass(600);
+    assert.is(timeouts, 1);
+    socket.setTimeout(0);
+    assert.throws(() => socket.setTimeout(-1), RangeError);
+    assert.throws(() => socket.setTimeout(NaN), RangeError);
+    socket.setTimeout(60);
+    socket.write(Buffer.alloc(1));
+    clock.pass(59);
+    assert.is(timeouts, 1);
+    clock.pass(60);
+    assert.is(timeouts, 2, "armed again");
+    socket.destroy();
+    await settle(socket);
+  } finally {
+    clock.release();
+  }
 });
 
 sockets("keep an application's exception out of the node", async () => {

@@ -127,11 +127,17 @@ secure("handshakeTimeout ends a client that says nothing", async () => {
 secure("https answers 408 to a slow head, on a server that never listened", async () => {
   const server = https.createServer({
     ...keys,
-    headersTimeout: 40,
+    headersTimeout: 0,
     connectionsCheckingInterval: 10,
   });
-  const { socket } = await tlsDial(attach(server));
+  const { socket, raw } = await tlsDial(attach(server));
+  const before = raw.client.bytesWritten;
   socket.write("GET / HTTP/1.1\r\nHost");
+  await until("it was read", () => {
+    const { bytesWritten } = raw.client;
+    return bytesWritten > before && raw.server.bytesRead === bytesWritten;
+  });
+  server.headersTimeout = 40;
   assert.match(await readText(socket), /^HTTP\/1.1 408 /);
   await close(server);
 });

@@ -9,6 +9,7 @@ import { askControl } from "../../host/control/client.ts";
 import { LINE_MAX, parseRequest } from "../../host/control/protocol.ts";
 import type { ControlAnswer, ControlRequest } from "../../host/control/protocol.ts";
 import { openControl } from "../../host/control/server.ts";
+import { until } from "../support/wait.ts";
 
 const control = suite("control");
 
@@ -72,8 +73,7 @@ control("carries an order there and answers back, for its owner only", async () 
   await askControl(path, { do: "drain", backend: "b1" }, (answer) => answers.push(answer) > 0);
   assert.equal(answers, [PROGRESS]);
   assert.equal(orders, [{ do: "drain", backend: "b1" }]);
-  for (let turn = 0; gone() === 0 && turn < 1000; turn++) await new Promise(setImmediate);
-  assert.is(gone(), 1, "it is told that the command is gone");
+  await until("it is told that the command is gone", () => gone() === 1);
   server.close();
   assert.is(existsSync(path), false);
 });
@@ -90,8 +90,8 @@ control("says what is wrong with a socket, in one line", async () => {
   assert.is(existsSync(path), true);
   const closed = join(folder, "closed");
   const { server: other } = await serve(join(closed, "f.sock"));
-  const pending = askControl(other.path, { do: "drain", backend: "b1" }, () => false);
-  setTimeout(() => other.close(), 10);
+  const closes = (): boolean => (other.close(), false);
+  const pending = askControl(other.path, { do: "drain", backend: "b1" }, closes);
   assert.match(await failure(pending), /the daemon closed it/);
   if (process.getuid?.() === 0) return; // Nothing is forbidden to root.
   chmodSync(closed, 0o500);

@@ -77,11 +77,13 @@ check("makes addresses that nobody owns resolve from another host, at once", asy
   const announcement = announce("batonv0", SERVICES);
   try {
     peer.ip("neigh flush dev batonv1");
-    const started = Date.now();
-    peer.start(`
+    const asking = peer.start(`
       import { createSocket } from "node:dgram";
+      console.log("asks");
       createSocket("udp4").send("four", 9, "10.99.1.100");
       createSocket("udp6").send("six", 9, "fd99:1::100");`);
+    await asking.line();
+    const started = Date.now();
     const text = () => reader.packets.map((packet) => Buffer.from(packet).toString("latin1"));
     await until("both datagrams", () => {
       const all = text();

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 export const MAIN = fileURLToPath(new URL("../../host/cli/main.js", import.meta.url));
-const END_MS_MAX = 60_000;
+const END_MS_MAX = 120_000;
 
 export interface Ended {
   readonly status: number | null;

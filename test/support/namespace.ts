@@ -129,11 +129,17 @@ export class Peer {
   }
 }
 
-const LINE_MS_MAX = 20_000;
+/** Only end what hangs, also on a machine that is slow and shared. */
+const LINE_MS_MAX = 60_000;
+const UNTIL_MS_MAX = 60_000;
 const ORPHAN_GUARD = `process.stdin.on("end", () => process.exit(1)).resume(); process.stdin.unref();\n`;
 
 /** Resolves when `condition` holds; fails after `ms` with `what`. */
-export async function until(what: string, condition: () => boolean, ms = 10_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean,
+  ms = UNTIL_MS_MAX,
+): Promise<void> {
   const deadline = Date.now() + ms;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`expected ${what} within ${ms} ms`);
