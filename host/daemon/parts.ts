@@ -263,6 +263,7 @@ export function addressBytes(text: string): Uint8Array {
 export function routingOf(services: readonly Service[]): (tuple: Tuple) => Routing {
   const keyOf = (address: Uint8Array, port: number): string => `${address.join()} ${port}`;
   const byRequest = services.filter(({ routing }) => routing === "request");
+  if (byRequest.length === 0) return () => "connection"; // No text is made for each connection.
   const keys = new Set(byRequest.map(({ address, port }) => keyOf(addressBytes(address), port)));
   return ({ local, localPort }) => (keys.has(keyOf(local, localPort)) ? "request" : "connection");
 }
