@@ -13,6 +13,8 @@ const CALLS_MAX = 8;
 /** Longer than any of ours; what is cut off is too long for whoever reads it. */
 const SLOT_BYTES = 2048;
 const SEND_BYTES_MAX = 65_536;
+/** What is handed over is cut from arrays of this size: one for each datagram would be most of the collector's work. */
+const SLAB_BYTES = 65_536;
 /** struct sockaddr_in6, the longest name. */
 const SOCKADDR_BYTES_MAX = 28;
 
@@ -22,6 +24,8 @@ export class Datagrams {
   readonly #slots = new Uint8Array(new ArrayBuffer(BATCH * SLOT_BYTES));
   readonly #names: readonly Uint8Array[];
   readonly #out = new Uint8Array(new ArrayBuffer(SEND_BYTES_MAX));
+  #slab = new Uint8Array(SLAB_BYTES);
+  #slabUsed = 0;
   readonly #outAt: number;
 
   /** Throws where system calls cannot be had. */
@@ -41,7 +45,7 @@ export class Datagrams {
   }
 
   /**
-   * Hands over what waits, up to a bound; each array is the taker's own.
+   * Hands over what waits, up to a bound; each array is the taker's own part of a larger one.
    * @param take gets the sender's sockaddr too, which the next datagram replaces
    * @returns 0, or the -errno that ended it: something may still wait
    */
@@ -51,12 +55,22 @@ export class Datagrams {
       if (count < 0) return count === -EAGAIN ? 0 : count;
       for (let index = 0; index < count; index += 1) {
         const start = index * SLOT_BYTES;
-        const end = start + this.#messages.received(index);
-        take(this.#slots.slice(start, end), this.#names[index]!);
+        take(this.#copy(start, this.#messages.received(index)), this.#names[index]!);
         this.#messages.name(index, SOCKADDR_BYTES_MAX); // the kernel wrote how long this one was
       }
       if (count < BATCH) return 0;
     }
     return 0;
+  }
+
+  #copy(start: number, length: number): Uint8Array {
+    if (this.#slabUsed + length > SLAB_BYTES) {
+      this.#slab = new Uint8Array(SLAB_BYTES);
+      this.#slabUsed = 0;
+    }
+    const copy = this.#slab.subarray(this.#slabUsed, this.#slabUsed + length);
+    this.#slabUsed += length;
+    copy.set(this.#slots.subarray(start, start + length));
+    return copy;
   }
 }
