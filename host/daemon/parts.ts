@@ -48,6 +48,9 @@ export interface DaemonRole extends Role, TransportEvents {
   unreachable(peer: NodeId): void;
 }
 
+/** Taken before what they cause leaves: a blob that is passed on goes on while the rest of it comes. */
+const DATAGRAMS_PER_TURN = 64;
+
 export interface RunningNode {
   readonly parts: Parts;
   readonly link: Link;
@@ -114,6 +117,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     log,
     events: {
       message: (peer, epoch, bytes) => role.message(peer, epoch, bytes),
+      passOn: (...beginning) => role.passOn?.(...beginning),
       peerEpoch: (peer, epoch, previous) => role.peerEpoch(peer, epoch, previous),
     },
   });
@@ -126,7 +130,10 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     link,
     egress,
     transport,
-    receiveDatagrams: (take) => udp.receive(take),
+    receiveDatagrams: (take) => {
+      udp.receive(take, DATAGRAMS_PER_TURN);
+      return udp.waiting > 0;
+    },
     sendDatagrams: (next) => udp.sendAll(next),
   });
   let fail: (error: unknown) => void = () => undefined;

@@ -45,8 +45,10 @@ export interface UdpSocket {
   readonly local: Endpoint;
   /** What the kernel granted: usable bytes, of which a datagram of 1,400 takes about 2,300. */
   readonly receiveBufferBytes: number;
-  /** Hands over every waiting datagram in the order of arrival; returns how many. */
-  receive(take: (from: Endpoint, bytes: Uint8Array) => void): number;
+  /** Hands over waiting datagrams in the order of arrival, all or at most so many; returns how many. */
+  receive(take: (from: Endpoint, bytes: Uint8Array) => void, most?: number): number;
+  /** How many wait. */
+  readonly waiting: number;
   /** The bytes must not change afterwards. Errors are counted, and those of watched peers reported. */
   send(datagram: OutgoingDatagram): void;
   /** The same with all that `next` gives until it gives none: many leave by one system call. */
@@ -138,11 +140,17 @@ class DgramUdp implements UdpSocket {
     first.on("error", () => (this.counters.sendErrors += 1));
   }
 
-  receive(take: (from: Endpoint, bytes: Uint8Array) => void): number {
-    const waiting = this.#waiting;
+  receive(take: (from: Endpoint, bytes: Uint8Array) => void, most = Infinity): number {
+    const all = this.#waiting;
     this.#waiting = [];
-    for (const { from, bytes } of waiting) take(from, bytes);
-    return waiting.length;
+    const now = all.length > most ? all.splice(0, most) : all;
+    if (now !== all) this.#waiting = all;
+    for (const { from, bytes } of now) take(from, bytes);
+    return now.length;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   send({ to, bytes }: OutgoingDatagram): void {

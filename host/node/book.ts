@@ -8,7 +8,7 @@ import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId, Outcome } from "../transport/transport.ts";
 import type { Clock } from "./environment.ts";
 import type { FlowIds } from "./flowid.ts";
-import type { BlobMessage, FlowId, Message, ResetData, SynHint, Verdict } from "./messages.ts";
+import type { BlobHead, FlowId, Message, ResetData, SynHint, Verdict } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import type { Owner, Peers } from "./peers.ts";
 import { Deadlines } from "./timers.ts";
@@ -146,7 +146,7 @@ export class Book {
   }
 
   /** The target of a blob, when it comes from the owner and while the connection is handed over (R13). */
-  heirOf(source: NodeId, { flow, sourceEpoch, targetEpoch }: BlobMessage): NodeId | undefined {
+  heirOf(source: NodeId, { flow, sourceEpoch, targetEpoch }: BlobHead): NodeId | undefined {
     const entry = this.openFrom(flow, source, sourceEpoch);
     const isOpen = entry?.next.flow === flow && entry.next.epoch === targetEpoch;
     return isOpen ? entry.next.node : undefined;

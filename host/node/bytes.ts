@@ -46,6 +46,13 @@ export class Reader {
     return this.take(length) ? hexText(this.bytes, this.offset - length, length) : "";
   }
 
+  /** Without a copy: a part of the message's own bytes. */
+  part(length: number): Uint8Array {
+    return this.take(length)
+      ? this.bytes.subarray(this.offset - length, this.offset)
+      : new Uint8Array(0);
+  }
+
   /** Reserved bytes: anything but zero is malformed. */
   zero(length: number): void {
     if (!this.take(length)) return;
@@ -82,9 +89,10 @@ export class Writer {
   }
 
   finish(): Uint8Array {
-    const message = this.bytes.slice(0, this.offset);
-    if (this.bytes.length > KEPT_BYTES) this.take(new Uint8Array(KEPT_BYTES));
-    return message;
+    const { bytes, offset } = this;
+    if (bytes.length <= KEPT_BYTES) return bytes.slice(0, offset);
+    this.take(new Uint8Array(KEPT_BYTES));
+    return bytes.length === offset ? bytes : bytes.slice(0, offset); // A blob fills its array.
   }
 
   u8(value: number): void {

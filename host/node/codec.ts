@@ -11,6 +11,7 @@ import {
   ID_SIZE,
   pick,
   readAnswer,
+  readBlobHead,
   readBytes,
   readCensus,
   readConnection,
@@ -46,7 +47,7 @@ import {
   VERDICTS,
   isFlowId,
 } from "./messages.ts";
-import type { HeartbeatMessage, Message, MessageType } from "./messages.ts";
+import type { BlobHead, HeartbeatMessage, Message, MessageType } from "./messages.ts";
 import { CENSUS_MAX } from "./signals.ts";
 
 export const MESSAGE_FORMAT = 1;
@@ -84,6 +85,23 @@ export function decodeMessage(bytes: Uint8Array): Message | Malformed {
   reader.check(flowFits(type, flow));
   const message = readBody(reader, type, flow);
   return reader.atEnd ? message : { type: "malformed", reason: "body" };
+}
+
+/**
+ * What a BLOB of `total` bytes says before the blob, from its first bytes; undefined when it is none, or not
+ * well formed as far as can be seen.
+ */
+export function decodeBlobHead(first: Uint8Array, total: number): BlobHead | undefined {
+  const reader = new Reader(first);
+  const isBlob = MESSAGE_TYPES[reader.u8() - 1] === "blob" && reader.u8() === MESSAGE_FORMAT;
+  if (!isBlob) return undefined;
+  reader.zero(2);
+  const flow = reader.u32();
+  reader.check(isFlowId(flow));
+  const head = readBlobHead(reader, flow);
+  const length = reader.u32();
+  reader.check(length === reader.left + total - first.length);
+  return reader.ok ? head : undefined;
 }
 
 /** Some messages name no flow; RESERVE may; every other one must name a possible one. */
@@ -276,21 +294,9 @@ function readBody(from: Reader, type: MessageType, flow: number): Message {
       const previous = readFlowOrNone(from);
       return { type, flow, previous, tuple: readTuple(from), reset: readReset(from) };
     }
-    case "blob": {
-      const generation = from.u32();
-      const forwarder = from.hex(ID_SIZE);
-      const forwarderEpoch = from.hex(EPOCH_SIZE);
-      const targetEpoch = from.hex(EPOCH_SIZE);
-      const source = from.hex(ID_SIZE);
-      const sourceEpoch = from.hex(EPOCH_SIZE);
-      const tuple = readTuple(from);
-      const reset = readReset(from);
-      const names = { forwarder, forwarderEpoch, targetEpoch, source, sourceEpoch };
-      const pool = from.hex(ID_SIZE);
-      const routing = pick(from, ROUTINGS, from.u32());
-      const blob = readBytes(from);
-      return { type, flow, generation, ...names, tuple, reset, pool, routing, blob };
-    }
+    case "blob":
+      // It may be some MiB, and the message belongs to whoever reads it.
+      return { ...readBlobHead(from, flow), blob: from.part(from.u32()) };
     case "accept":
     case "resolve": {
       const forwarderEpoch = from.hex(EPOCH_SIZE);

@@ -39,8 +39,8 @@ export interface EngineOptions {
   /** Where packets leave when it is not `link`. */
   readonly egress?: Link | undefined;
   readonly transport: Transport;
-  /** Hands over every datagram that has arrived. */
-  readonly receiveDatagrams: (take: (from: Endpoint, bytes: Uint8Array) => void) => void;
+  /** Hands over datagrams that have arrived. True: more of them wait. */
+  readonly receiveDatagrams: (take: (from: Endpoint, bytes: Uint8Array) => void) => boolean;
   /** Sends every datagram that `next` gives. */
   readonly sendDatagrams: (next: () => OutgoingDatagram | undefined) => void;
 }
@@ -64,7 +64,7 @@ export class Engine {
   turn(): boolean {
     const role = this.#role;
     if (!role || role.isOver) return false;
-    this.#options.receiveDatagrams(this.#takeDatagram);
+    const waits = this.#options.receiveDatagrams(this.#takeDatagram);
     role.pump();
     const more = this.#receive(role);
     const left = this.#drainEvents(role);
@@ -75,7 +75,7 @@ export class Engine {
     if (role.isOver) return false;
     this.#transmit(role);
     this.#options.sendDatagrams(this.#nextDatagram);
-    return more || left;
+    return waits || more || left;
   }
 
   /** When the next turn is due without any input, in monotonic microseconds; Infinity: never. */

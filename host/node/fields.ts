@@ -4,8 +4,9 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import type { Reader, Writer } from "./bytes.ts";
-import { NO_FLOW, RECORD_STATES, RELEASE_CAUSES, isFlowId } from "./messages.ts";
+import { NO_FLOW, RECORD_STATES, RELEASE_CAUSES, ROUTINGS, isFlowId } from "./messages.ts";
 import type {
+  BlobHead,
   AnswerItem,
   CensusItem,
   FarConnection,
@@ -197,6 +198,21 @@ export function readSlice(from: Reader): number | undefined {
 export function writeBytes(to: Writer, bytes: Uint8Array): void {
   to.u32(bytes.length);
   to.raw(bytes);
+}
+
+export function readBlobHead(from: Reader, flow: number): BlobHead {
+  const generation = from.u32();
+  const forwarder = from.hex(ID_SIZE);
+  const forwarderEpoch = from.hex(EPOCH_SIZE);
+  const targetEpoch = from.hex(EPOCH_SIZE);
+  const source = from.hex(ID_SIZE);
+  const sourceEpoch = from.hex(EPOCH_SIZE);
+  const tuple = readTuple(from);
+  const reset = readReset(from);
+  const names = { forwarder, forwarderEpoch, targetEpoch, source, sourceEpoch };
+  const pool = from.hex(ID_SIZE);
+  const routing = pick(from, ROUTINGS, from.u32());
+  return { type: "blob", flow, generation, ...names, tuple, reset, pool, routing };
 }
 
 export function readBytes(from: Reader): Uint8Array {

@@ -9,7 +9,7 @@
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Router } from "../routing/route.ts";
-import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import type { Epoch, NodeId, Passage, Transport } from "../transport/transport.ts";
 import type { Tuple } from "../core/tuple.ts";
 import { Classifier } from "./classifier.ts";
 import { Courier } from "./courier.ts";
@@ -21,6 +21,7 @@ import { Drains } from "./drains.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import { Judge } from "./judge.ts";
+import { decodeBlobHead } from "./codec.ts";
 import type { CensusMessage, HeartbeatMessage, Message } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
 import { CLASSIFIERS, NO_FLOW } from "./messages.ts";
@@ -170,6 +171,11 @@ export class Forwarder implements Role {
     else this.judge.handle(peer, epoch, message);
   }
 
+  passOn(peer: NodeId, _epoch: Epoch, first: Uint8Array, total: number): Passage | undefined {
+    const blob = decodeBlobHead(first, total);
+    return blob && this.courier.begin(peer, blob, total);
+  }
+
   peerEpoch(peer: NodeId, epoch: Epoch): void {
     this.judge.handleEpoch(peer, epoch);
   }
@@ -295,10 +301,10 @@ export class Forwarder implements Role {
   #newCourier(): Courier {
     const { moveUs, resolveUs } = this.#timers;
     return new Courier({
+      self: this.#options.id,
+      limitUs: moveUs + resolveUs,
       heirOf: (source, blob) => this.judge.heirOf(source, blob),
-      // Later it is resolved, and refused for good where it did not arrive.
-      pass: (to, blob, bytes, onOutcome) => {
-        const how = { limitUs: moveUs + resolveUs, onOutcome };
+      pass: (to, blob, bytes, how) => {
         if (to === this.#options.id) this.#postbox.send(to, blob, how);
         else this.#postbox.pass(to, bytes, how);
       },

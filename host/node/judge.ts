@@ -10,7 +10,7 @@ import type { Epoch, NodeId } from "../transport/transport.ts";
 import { BOOK_LIMITS, Book } from "./book.ts";
 import type { BookLimits, JudgeWorld, OpenEntry } from "./book.ts";
 import { Endings } from "./endings.ts";
-import type { BlobMessage, FlowId, GoneMessage, Message } from "./messages.ts";
+import type { BlobHead, FlowId, GoneMessage, Message } from "./messages.ts";
 import type { MoveMessage, RefuseMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { Grants } from "./grants.ts";
@@ -84,7 +84,7 @@ export class Judge {
   }
 
   /** R13: the blob of a flow is passed on only from its owner, to its target, while it is handed over. */
-  heirOf(source: NodeId, blob: BlobMessage): NodeId | undefined {
+  heirOf(source: NodeId, blob: BlobHead): NodeId | undefined {
     return this.book.heirOf(source, blob);
   }
 

@@ -159,6 +159,9 @@ export interface BlobMessage {
   readonly blob: Uint8Array;
 }
 
+/** What a BLOB says before the blob itself. */
+export type BlobHead = Omit<BlobMessage, "blob">;
+
 export interface CancelMessage {
   readonly type: "cancel";
   readonly flow: FlowId;

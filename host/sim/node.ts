@@ -6,7 +6,13 @@ import type { Core } from "../core/core.ts";
 import { Engine, type Role } from "../node/engine.ts";
 import type { Cipher, Endpoint, Log } from "../node/environment.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
-import type { Epoch, NodeId, OutgoingDatagram, Transport } from "../transport/transport.ts";
+import type {
+  Epoch,
+  NodeId,
+  OutgoingDatagram,
+  Transport,
+  TransportEvents,
+} from "../transport/transport.ts";
 import { SimLink } from "./link.ts";
 import type { HostClock } from "./clock.ts";
 import type { Network } from "./network.ts";
@@ -35,7 +41,7 @@ export interface SimParts {
 }
 
 /** A role that takes messages of its peers. */
-export interface SimRole extends Role {
+export interface SimRole extends Role, Pick<TransportEvents, "passOn"> {
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void;
   peerEpoch(peer: NodeId, epoch: Epoch): void;
 }
@@ -89,6 +95,7 @@ export class SimNode<R extends SimRole> {
       log,
       events: {
         message: (peer, epoch, bytes) => this.role.message(peer, epoch, bytes),
+        passOn: (...beginning) => this.role.passOn?.(...beginning),
         peerEpoch: (peer, epoch) => this.role.peerEpoch(peer, epoch),
       },
     });
@@ -154,9 +161,10 @@ export class SimNode<R extends SimRole> {
     }
   }
 
-  #receiveDatagrams(take: (from: Endpoint, bytes: Uint8Array) => void): void {
+  #receiveDatagrams(take: (from: Endpoint, bytes: Uint8Array) => void): boolean {
     this.#inboxBytes = 0;
     for (const { from, bytes } of this.#inbox.splice(0)) take(from, bytes);
+    return false;
   }
 }
 

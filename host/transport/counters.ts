@@ -39,6 +39,8 @@ export interface TransportCounters {
   /** Of those, the ones that found the queue full. */
   messagesRefused: number;
   messagesIn: number;
+  /** Messages that left for another peer while they came. */
+  messagesPassed: number;
   /** Messages whose sender gave them up before they were whole. */
   messagesDropped: number;
   chunksOut: number;
@@ -87,6 +89,7 @@ export function createCounters(): TransportCounters {
     messagesUnknown: 0,
     messagesRefused: 0,
     messagesIn: 0,
+    messagesPassed: 0,
     messagesDropped: 0,
     chunksOut: 0,
     chunksRepeated: 0,

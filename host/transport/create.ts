@@ -14,15 +14,17 @@ import {
   helloIsAuthentic,
   readHello,
 } from "./hello.ts";
-import { ReassemblyPool } from "./incoming.ts";
+import { ReassemblyPool, type Passing } from "./incoming.ts";
 import { CLUSTER_KEY_BYTES, NONCE_BYTES_GCM, helloKey } from "./keys.ts";
 import {
+  CHUNK_BYTES,
   DATAGRAM_BYTES_MAX,
   DEFAULT_LIMITS,
   HEADER_BYTES,
   TAG_BYTES,
   type TransportLimits,
 } from "./limits.ts";
+import type { Arriving } from "./message.ts";
 import { Peer, type PeerShared } from "./peer.ts";
 import type { Opener, Session } from "./session.ts";
 import type {
@@ -102,6 +104,7 @@ class DatagramTransport implements Transport {
       keys: () => this.keys,
       helloKeys: () => this.helloKeys,
       wake: (peer) => this.wake(peer),
+      passOn: (peer, epoch, message) => this.passOn(peer, epoch, message),
       opened: (session) => this.listOpeners(session),
       closed: (session) => this.forgetOpeners(session),
     };
@@ -154,9 +157,8 @@ class DatagramTransport implements Transport {
       );
     }
     const nowUs = this.clock.nowUs();
-    const deadlineUs = options?.limitUs === undefined ? Infinity : nowUs + options.limitUs;
     const to = this.known(peer);
-    to.send(bytes, deadlineUs, options?.onOutcome, nowUs);
+    to.send(bytes, deadlineOf(options, nowUs), options?.onOutcome, nowUs);
     this.wake(to);
   }
 
@@ -244,6 +246,17 @@ class DatagramTransport implements Transport {
     peer.handleHello(hello, from, this.clock.nowUs());
   }
 
+  private passOn(peer: Peer, epoch: Epoch, message: Arriving): Passing | undefined {
+    const { events } = this.shared;
+    const { bytes } = message;
+    const passage = events.passOn?.(peer.id, epoch, bytes.subarray(0, CHUNK_BYTES), bytes.length);
+    if (!passage) return undefined;
+    const nowUs = this.clock.nowUs();
+    const { to, isWanted, onOutcome } = passage;
+    this.counters.messagesPassed += 1;
+    return this.known(to).pass(message, deadlineOf(passage, nowUs), onOutcome, isWanted, nowUs);
+  }
+
   private known(peer: NodeId): Peer {
     const known = this.peers.get(peer);
     if (!known) {
@@ -268,6 +281,10 @@ class DatagramTransport implements Transport {
       if (opener.session === session) this.openers.delete(tag);
     }
   }
+}
+
+function deadlineOf(options: SendOptions | undefined, nowUs: number): number {
+  return options?.limitUs === undefined ? Infinity : nowUs + options.limitUs;
 }
 
 function checkId(id: NodeId): void {

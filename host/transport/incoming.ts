@@ -8,6 +8,7 @@ import { Completed } from "./completed.ts";
 import type { TransportCounters } from "./counters.ts";
 import { CHUNK_HEADER_BYTES, chunkCount, chunkLength } from "./frame.ts";
 import { CHUNK_BYTES, type TransportLimits } from "./limits.ts";
+import type { Arriving } from "./message.ts";
 import type { Writer } from "./writer.ts";
 
 /** Reassembly memory of all peers. */
@@ -47,11 +48,21 @@ export class ReassemblyPool {
   }
 }
 
-class Partial implements PartState {
+/** A message on the rest of its way while it still comes. */
+export interface Passing {
+  /** Another chunk is here. */
+  more(): void;
+  /** It will never be whole. */
+  withdraw(): void;
+}
+
+class Partial implements PartState, Arriving {
   readonly bytes: Uint8Array;
   readonly chunks: number;
   base = 0;
   end = 0;
+  /** Who takes its chunks as they come. */
+  passing: Passing | undefined;
   private missing: number;
   private readonly here: Uint8Array;
 
@@ -90,22 +101,30 @@ export class Incoming {
   private usedBytes = 0;
   /** There is memory again after something was refused. */
   private readonly onFree: () => void;
+  private readonly passOn: (message: Arriving) => Passing | undefined;
   private readonly stateOf = (id: number): PartState | undefined => this.partial.get(id);
 
-  /** `wake`: something became due without a datagram of this peer. */
+  /**
+   * `wake`: something became due without a datagram of this peer. `passOn`: the first chunk of a message of
+   * several is here; who takes it takes it all.
+   */
   constructor(
     limits: TransportLimits,
     counters: TransportCounters,
     pool: ReassemblyPool,
-    wake: () => void,
+    events: {
+      readonly wake: () => void;
+      readonly passOn: (message: Arriving) => Passing | undefined;
+    },
   ) {
     this.limits = limits;
     this.counters = counters;
     this.pool = pool;
     this.acks = new Acks(limits);
+    this.passOn = events.passOn;
     this.onFree = () => {
       this.acks.wantBy(0);
-      wake();
+      events.wake();
     };
   }
 
@@ -114,7 +133,7 @@ export class Incoming {
     return Math.min(this.limits.windowBytes, this.usedBytes + Math.max(0, this.pool.freeBytes));
   }
 
-  /** Takes a whole CHUNK frame; returns the message when this made it whole. */
+  /** Takes a whole CHUNK frame; returns the message when this made it whole and it is for this node. */
   handleChunk(bytes: Uint8Array, offset: number, nowUs: number): Uint8Array | undefined {
     const id = getU48(bytes, offset + 1);
     const total = getU32(bytes, offset + 7);
@@ -182,13 +201,15 @@ export class Incoming {
       return undefined;
     }
     partial.put(index, bytes, start);
+    if (index === 0) partial.passing = this.passOn(partial);
+    else partial.passing?.more();
     if (!partial.isWhole) {
       this.acks.partCame(id);
       return undefined;
     }
     this.release(id);
     this.finish(id, nowUs);
-    return partial.bytes;
+    return partial.passing ? undefined : partial.bytes;
   }
 
   private open(id: number, total: number, nowUs: number): Partial | undefined {
@@ -215,6 +236,7 @@ export class Incoming {
     const partial = this.partial.get(id);
     if (!partial) return;
     this.partial.delete(id);
+    if (!partial.isWhole) partial.passing?.withdraw();
     this.acks.partGone(id);
     this.usedBytes -= partial.bytes.length;
     this.pool.giveBack(partial.bytes.length);

@@ -1,5 +1,6 @@
 /** One outgoing reliable message and what became of its chunks. Knows no timer and no peer. */
 import { chunkCount } from "./frame.ts";
+import { CHUNK_SPAN } from "./limits.ts";
 import type { Outcome } from "./transport.ts";
 
 /** States of a chunk; any value from 0 on is its place in the flight. */
@@ -10,13 +11,20 @@ export const ACKED = -3;
 /** Index under which the DROP of a message that was given up is in flight. */
 export const DROP_INDEX = -1;
 
+/** A message that leaves while it still comes from another peer. */
+export interface Arriving {
+  readonly bytes: Uint8Array;
+  /** Whether the bytes of a chunk are there. */
+  has(index: number): boolean;
+}
+
 export class OutgoingMessage {
   bytes: Uint8Array;
   readonly length: number;
   readonly chunks: number;
   readonly onOutcome: ((outcome: Outcome) => void) | undefined;
   /** When it is given up; Infinity: never. */
-  readonly deadlineUs: number;
+  deadlineUs: number;
   /** Drawn when its first chunk leaves; -1 before. */
   id = -1;
   /** State of each chunk; of a message that was given up, of its DROP only. */
@@ -35,15 +43,19 @@ export class OutgoingMessage {
   /** Its limit passed after it had begun to leave: the receiver is told to forget it. */
   isAbandoned = false;
   isFinished = false;
+  private readonly arriving: Arriving | undefined;
 
+  /** `from`: its bytes, or the message of another peer that it is the rest of the way of. */
   constructor(
-    bytes: Uint8Array,
+    from: Uint8Array | Arriving,
     deadlineUs: number,
     onOutcome: ((outcome: Outcome) => void) | undefined,
   ) {
-    this.bytes = bytes;
-    this.length = bytes.length;
-    this.chunks = chunkCount(bytes.length);
+    const isArriving = "has" in from;
+    this.arriving = isArriving ? from : undefined;
+    this.bytes = isArriving ? from.bytes : from;
+    this.length = this.bytes.length;
+    this.chunks = chunkCount(this.length);
     this.deadlineUs = deadlineUs;
     this.onOutcome = onOutcome;
     this.places = this.chunks === 1 ? [UNSENT] : new Array<number>(this.chunks).fill(UNSENT);
@@ -52,6 +64,21 @@ export class OutgoingMessage {
   /** Costs the receiver no reassembly memory. */
   get isSmall(): boolean {
     return this.chunks === 1;
+  }
+
+  /** The first chunk that must be sent again, -1 when there is none. */
+  get nextLost(): number {
+    for (const { lost } = this; lost.length > 0; lost.shift()) {
+      if (this.places[lost[0]!] === LOST) return lost[0]!;
+    }
+    return -1;
+  }
+
+  /** The first chunk that never left, -1 when there is none, or it may not leave yet, or is not here yet. */
+  get nextNew(): number {
+    const { next } = this;
+    if (next >= this.chunks || next >= this.ackBase + CHUNK_SPAN) return -1;
+    return this.arriving?.has(next) === false ? -1 : next;
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { putU16, putU32, putU48 } from "./bytes.ts";
 import type { TransportCounters } from "./counters.ts";
+import { MessageDeadlines } from "./deadlines.ts";
 import {
   CHUNK_HEADER_BYTES,
   DROP_BYTES,
@@ -13,14 +14,8 @@ import {
   LOW_BYTES,
   chunkLength,
 } from "./frame.ts";
-import {
-  CHUNK_BYTES,
-  CHUNK_SPAN,
-  FIRST_FLIGHT_BYTES,
-  MESSAGE_SPAN,
-  type TransportLimits,
-} from "./limits.ts";
-import { ACKED, DROP_INDEX, LOST, OutgoingMessage, Queue, UNSENT } from "./message.ts";
+import { CHUNK_BYTES, FIRST_FLIGHT_BYTES, MESSAGE_SPAN, type TransportLimits } from "./limits.ts";
+import { ACKED, DROP_INDEX, OutgoingMessage, Queue, UNSENT, type Arriving } from "./message.ts";
 import { Recovery } from "./recovery.ts";
 import type { Outcome } from "./transport.ts";
 import { WindowGate } from "./window.ts";
@@ -43,8 +38,7 @@ export class Outgoing {
   private active: OutgoingMessage[] = [];
   private turn = 0;
   private readonly gate: WindowGate;
-  private readonly limited = new Set<OutgoingMessage>();
-  private nextLimitUs = Infinity;
+  private readonly deadlines = new MessageDeadlines();
   private pacedUntilUs = Infinity;
   /** Found the queue full; their outcome is told on the next turn. */
   private refused: OutgoingMessage[] = [];
@@ -59,28 +53,38 @@ export class Outgoing {
     this.recovery = new Recovery(limits, counters, (message, index) => this.lost(message, index));
   }
 
-  send(bytes: Uint8Array, deadlineUs: number, onOutcome?: (outcome: Outcome) => void): void {
-    const message = new OutgoingMessage(bytes, deadlineUs, onOutcome);
+  send(
+    from: Uint8Array | Arriving,
+    deadlineUs: number,
+    onOutcome?: (outcome: Outcome) => void,
+  ): OutgoingMessage {
+    const message = new OutgoingMessage(from, deadlineUs, onOutcome);
     this.counters.messagesOut += 1;
     if (
-      this.queuedBytes + bytes.length > this.limits.queueBytesMax ||
+      this.queuedBytes + message.length > this.limits.queueBytesMax ||
       this.queuedCount >= this.limits.queueMessagesMax
     ) {
       this.counters.messagesRefused += 1;
+      message.isFinished = true;
       this.refused.push(message);
-      return;
+      return message;
     }
-    this.queuedBytes += bytes.length;
+    this.queuedBytes += message.length;
     this.queuedCount += 1;
-    if (deadlineUs < Infinity) {
-      this.limited.add(message);
-      this.nextLimitUs = Math.min(this.nextLimitUs, deadlineUs);
-    }
+    this.deadlines.add(message);
     if (message.isSmall) this.small.push(message);
     else {
       this.gate.wait(message);
       this.admit();
     }
+    return message;
+  }
+
+  /** It will never be whole: given up on the next turn, as if its limit had passed. */
+  withdraw(message: OutgoingMessage): void {
+    if (message.isFinished || message.isAbandoned) return;
+    message.deadlineUs = 0;
+    this.deadlines.add(message);
   }
 
   /** Everything unfinished: this epoch is over. Their outcome is for the caller to tell. */
@@ -185,13 +189,9 @@ export class Outgoing {
   /** The chunk of a message that should leave next, lost ones first; -1 when there is none. */
   private nextChunk(message: OutgoingMessage): number {
     if (message.isFinished || message.isAbandoned) return -1;
-    for (const { lost } = message; lost.length > 0; lost.shift()) {
-      if (message.places[lost[0]!] === LOST) return lost[0]!;
-    }
-    if (message.id < 0 && this.isSpanFull()) return -1;
-    return message.next < Math.min(message.chunks, message.ackBase + CHUNK_SPAN)
-      ? message.next
-      : -1;
+    const { nextLost } = message;
+    if (nextLost >= 0) return nextLost;
+    return message.id < 0 && this.isSpanFull() ? -1 : message.nextNew;
   }
 
   private putNextChunk(writer: Writer, message: OutgoingMessage, nowUs: number): boolean {
@@ -274,7 +274,8 @@ export class Outgoing {
     this.list(message);
   }
 
-  private list(message: OutgoingMessage): void {
+  /** It has something to send, or another chunk of it is here. */
+  list(message: OutgoingMessage): void {
     if (!message.isAdmitted || message.isListed || message.isFinished) return;
     message.isListed = true;
     this.active.push(message);
@@ -328,7 +329,7 @@ export class Outgoing {
     this.queuedCount -= 1;
     this.queuedBytes -= message.length;
     this.gate.leave(message);
-    this.limited.delete(message);
+    this.deadlines.delete(message);
     this.admit();
     if (message.isAbandoned) return;
     this.tell(message, outcome);
@@ -349,7 +350,7 @@ export class Outgoing {
   nextTimeoutUs(nowUs: number): number {
     if (this.refused.length > 0) return nowUs;
     return Math.min(
-      this.nextLimitUs,
+      this.deadlines.nextUs,
       this.pacedUntilUs,
       this.recovery.nextTimeoutUs(),
       this.gate.probeUs,
@@ -359,7 +360,7 @@ export class Outgoing {
   handleTimeout(nowUs: number): void {
     this.recovery.handleTimeout(nowUs);
     if (this.pacedUntilUs <= nowUs) this.pacedUntilUs = Infinity;
-    if (nowUs >= this.nextLimitUs) this.giveUp(nowUs);
+    for (const message of this.deadlines.takeDue(nowUs)) this.giveUp(message);
     this.watchGate(nowUs);
     for (const message of this.refused.splice(0)) this.tell(message, "unknown");
   }
@@ -370,22 +371,9 @@ export class Outgoing {
     this.gate.handleTimeout(nowUs, isIdle, this.recovery.rtt.rtoUs, this.limits.rtoUsMax);
   }
 
-  private giveUp(nowUs: number): void {
-    this.nextLimitUs = Infinity;
-    for (const message of [...this.limited]) {
-      if (message.deadlineUs > nowUs) {
-        this.nextLimitUs = Math.min(this.nextLimitUs, message.deadlineUs);
-      } else if (message.id < 0) {
-        this.finish(message, "unknown");
-      } else {
-        this.abandon(message);
-      }
-    }
-  }
-
-  /** It may have arrived or not. The receiver is told to forget it, which it must acknowledge. */
-  private abandon(message: OutgoingMessage): void {
-    this.limited.delete(message);
+  /** It may have arrived or not. The receiver is told to forget what left, which it must acknowledge. */
+  private giveUp(message: OutgoingMessage): void {
+    if (message.id < 0) return this.finish(message, "unknown");
     this.recovery.forget(message);
     message.isAbandoned = true;
     message.places.length = 1;

@@ -6,7 +6,9 @@ import type { Endpoint, Log, Random } from "../node/environment.ts";
 import { fromHex } from "./bytes.ts";
 import { Exchange } from "./exchange.ts";
 import { HELLO_BYTES, writeHello, type Hello } from "./hello.ts";
+import type { Passing } from "./incoming.ts";
 import { DATAGRAM_BYTES_MAX, OLDER_EPOCHS_MAX } from "./limits.ts";
+import type { Arriving } from "./message.ts";
 import { Outgoing } from "./outgoing.ts";
 import { Session, type SealCounter, type SessionShared } from "./session.ts";
 import type { NodeId, OutgoingDatagram, PeerConfig, TransportEvents } from "./transport.ts";
@@ -23,6 +25,8 @@ export interface PeerShared extends SessionShared {
   helloKeys(): readonly Uint8Array[];
   /** The peer may have something to send. */
   wake(peer: Peer): void;
+  /** Who takes a message of this peer on, as it comes. */
+  passOn(peer: Peer, epoch: string, message: Arriving): Passing | undefined;
   /** A session began or its keys changed, or it ended. */
   opened(session: Session): void;
   closed(session: Session): void;
@@ -89,6 +93,30 @@ export class Peer {
   ): void {
     this.outgoing.send(bytes, deadlineUs, onOutcome);
     if (!this.session) this.exchange.insist(nowUs);
+  }
+
+  /** The rest of the way of a message that still comes from another peer. */
+  pass(
+    message: Arriving,
+    deadlineUs: number,
+    onOutcome: ((outcome: "delivered" | "unknown") => void) | undefined,
+    isWanted: () => boolean,
+    nowUs: number,
+  ): Passing {
+    const { outgoing, shared } = this;
+    const sent = outgoing.send(message, deadlineUs, onOutcome);
+    if (!this.session) this.exchange.insist(nowUs);
+    const withdraw = (): void => {
+      outgoing.withdraw(sent);
+      shared.wake(this);
+    };
+    const more = (): void => {
+      if (!isWanted()) return withdraw();
+      outgoing.list(sent);
+      shared.wake(this);
+    };
+    shared.wake(this);
+    return { more, withdraw };
   }
 
   sendUnreliable(bytes: Uint8Array, nowUs: number): void {
@@ -239,6 +267,7 @@ export class Peer {
       {
         deliver: (bytes) => shared.events.message(this.id, hello.senderEpoch, bytes),
         wake: () => shared.wake(this),
+        passOn: (message) => shared.passOn(this, hello.senderEpoch, message),
       },
     );
     session.setKeys(shared.keys());

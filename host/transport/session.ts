@@ -18,9 +18,10 @@ import { getU16, getU32, getU48, putU48, putU64 } from "./bytes.ts";
 import type { TransportCounters } from "./counters.ts";
 import * as frame from "./frame.ts";
 import { MAGIC, TYPE_SEALED } from "./hello.ts";
-import { Incoming, type ReassemblyPool } from "./incoming.ts";
+import { Incoming, type Passing, type ReassemblyPool } from "./incoming.ts";
 import { KeyRing, writeNonce } from "./keys.ts";
 import { HEADER_BYTES, TAG_BYTES, type TransportLimits } from "./limits.ts";
+import type { Arriving } from "./message.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { ReplayWindow } from "./replay.ts";
 import { UnreliableReceiver, type UnreliableSender } from "./unreliable.ts";
@@ -75,7 +76,11 @@ export class Session {
     shared: SessionShared,
     peer: { readonly id: string; readonly epoch: string; readonly counter: SealCounter },
     halves: { readonly outgoing: Outgoing; readonly unreliable: UnreliableSender },
-    events: { readonly deliver: (bytes: Uint8Array) => void; readonly wake: () => void },
+    events: {
+      readonly deliver: (bytes: Uint8Array) => void;
+      readonly wake: () => void;
+      readonly passOn: (message: Arriving) => Passing | undefined;
+    },
   ) {
     this.shared = shared;
     this.peer = peer.id;
@@ -84,7 +89,7 @@ export class Session {
     this.outgoing = halves.outgoing;
     this.unreliable = halves.unreliable;
     this.deliver = events.deliver;
-    this.incoming = new Incoming(shared.limits, shared.counters, shared.pool, events.wake);
+    this.incoming = new Incoming(shared.limits, shared.counters, shared.pool, events);
     this.parts = new UnreliableReceiver(shared.limits, shared.counters);
   }
 

@@ -26,9 +26,23 @@ export interface SendOptions {
   readonly onOutcome?: (outcome: Outcome) => void;
 }
 
+/** Where a message goes on to while it still comes. */
+export interface Passage extends SendOptions {
+  /** A peer other than this node. */
+  readonly to: NodeId;
+  /** Asked at each chunk; once false the rest is dropped, and the peer is told to forget what it has. */
+  readonly isWanted: () => boolean;
+}
+
 export interface TransportEvents {
   /** A whole message, exactly once for each message sent to this boot epoch. */
   message(peer: NodeId, epoch: Epoch, bytes: Uint8Array): void;
+  /**
+   * The beginning of a message of `total` bytes in several chunks, as soon as its first chunk is here. Who
+   * answers with a passage has it passed on chunk by chunk, as they come, and `message` is not called for it.
+   * Asked amid a datagram: it answers, and does nothing else.
+   */
+  passOn?(peer: NodeId, epoch: Epoch, head: Uint8Array, total: number): Passage | undefined;
   /** An authenticated hello exchange proved this epoch current; `previous` is over for good. */
   peerEpoch(peer: NodeId, epoch: Epoch, previous: Epoch | undefined): void;
 }

@@ -138,6 +138,21 @@ udp(
   },
 );
 
+udp("as many as are asked for are handed over, and the rest waits in order", async () => {
+  const a = await listen();
+  const b = await listen();
+  for (let i = 0; i < 5; i += 1) b.send({ to: a.local, bytes: bytes(`${i}`) });
+  await until("five datagrams came", () => a.counters.received === 5);
+  const got: string[] = [];
+  const take = (_: unknown, one: Uint8Array): void => void got.push(Buffer.from(one).toString());
+  assert.is(a.receive(take, 2), 2);
+  assert.is(a.waiting, 3);
+  assert.is(a.receive(take, 3), 3);
+  assert.is(a.waiting, 0);
+  assert.is(a.receive(take, 3), 0);
+  assert.equal(got, ["0", "1", "2", "3", "4"]);
+});
+
 udp("what is not taken in time is dropped and counted", async () => {
   const a = await openUdp({ listen: { address: "127.0.0.1", port: 0 }, waitingMax: 3 });
   open.push(a);

@@ -1,9 +1,14 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { MESSAGE_FORMAT, decodeMessage, encodeMessage } from "../../host/node/codec.ts";
+import {
+  MESSAGE_FORMAT,
+  decodeBlobHead,
+  decodeMessage,
+  encodeMessage,
+} from "../../host/node/codec.ts";
 import { MESSAGE_TYPES, RECORD_STATES, isFlowId } from "../../host/node/messages.ts";
-import type { Message, SyncItem } from "../../host/node/messages.ts";
+import type { BlobMessage, Message, SyncItem } from "../../host/node/messages.ts";
 import { anyMessage, messages } from "./arbitrary.ts";
 
 const codec = suite("message codec");
@@ -76,6 +81,50 @@ codec("takes no flow identifier with a zero half where a flow must be named", ()
   }
   assert.ok(isFlowId(0xffffffff));
   assert.ok(isFlowId(0x00010001));
+});
+
+/** Of the head of a BLOB, without the bytes that follow it. */
+const HEAD_SIZE = 156;
+
+codec("reads the head of a BLOB from its first bytes as from the whole", () => {
+  fc.assert(
+    fc.property(messages.blob, fc.nat(), (message, more) => {
+      const bytes = encodeMessage(message);
+      const first = bytes.subarray(0, HEAD_SIZE + (more % (bytes.length - HEAD_SIZE + 1)));
+      const { blob } = message as BlobMessage;
+      assert.equal({ ...decodeBlobHead(first, bytes.length), blob }, message);
+    }),
+  );
+});
+
+codec(
+  "finds no head of a BLOB in other messages, in too few bytes, or where the length does not fit",
+  () => {
+    fc.assert(
+      fc.property(anyMessage, fc.nat(), (message, cut) => {
+        const bytes = encodeMessage(message);
+        const short = bytes.subarray(0, cut % Math.min(bytes.length, HEAD_SIZE));
+        assert.is(decodeBlobHead(short, bytes.length), undefined);
+        assert.is(decodeBlobHead(bytes, bytes.length + 1), undefined);
+        const head = decodeBlobHead(bytes, bytes.length);
+        assert.is(head?.type, message.type === "blob" ? "blob" : undefined);
+      }),
+    );
+  },
+);
+
+codec("finds a head of a BLOB in changed bytes only where the whole is a message too", () => {
+  const change = fc.tuple(fc.nat(HEAD_SIZE - 1), fc.integer({ min: 0, max: 255 }));
+  fc.assert(
+    fc.property(messages.blob, fc.array(change, { minLength: 1, maxLength: 4 }), (message, all) => {
+      const bytes = encodeMessage(message);
+      for (const [at, value] of all) bytes[at] = value;
+      const whole = decodeMessage(bytes);
+      const head = decodeBlobHead(bytes.subarray(0, HEAD_SIZE), bytes.length);
+      assert.is(head !== undefined, whole.type === "blob");
+    }),
+    { numRuns: 1000 },
+  );
 });
 
 codec("refuses a count of items that the message cannot hold without allocating for it", () => {

@@ -58,7 +58,7 @@ function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = ()
     clock: { nowUs: () => 1, wallMs: () => 1 },
     link: link as unknown as Link,
     transport: transport as unknown as Transport,
-    receiveDatagrams: () => undefined,
+    receiveDatagrams: () => false,
     sendDatagrams: () => undefined,
   });
   made.setRole(role as unknown as Role);

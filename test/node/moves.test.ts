@@ -42,6 +42,8 @@ moves("in the middle of a download, there and back, ten times", () => {
     expectMoved(ferry, ferry.move(), backend === "b1" ? "b2" : "b1");
   }
   ferry.until("all of it", () => rider.received === bytes);
+  const { passed, begun } = ferry.cluster.forwarder.role.courier.counters;
+  assert.equal([passed, begun], [10, 10], "they went on while they came");
   expectOrderlyEnd(ferry, rider);
 });
 
@@ -386,7 +388,7 @@ moves("a blob passes through the forwarder, once", () => {
   assert.is.not(ferry.last().live.baggage.pool, NO_POOL);
   assert.is(ferry.move().kind, "moved");
   const { courier } = ferry.cluster.forwarder.role;
-  assert.equal(courier.counters, { passed: 1, refused: 0, full: 0 });
+  assert.equal(courier.counters, { passed: 1, begun: 0, refused: 0, full: 0 });
   assert.is(ferry.cluster.backend("b2").role.migrator.counters["arrived"], 1);
 });
 

@@ -81,7 +81,7 @@ class Stage {
       transmit: (batch: PacketBatch, index: number) => this.#transmit(batch, index),
       flush: () => undefined,
     } as unknown as Link;
-    const none = { receiveDatagrams: () => undefined, sendDatagrams: () => undefined };
+    const none = { receiveDatagrams: () => false, sendDatagrams: () => undefined };
     this.#engine = new Engine({ core: this.core, clock, link, transport, ...none });
     const rules = { backends: ["b1"], pools: [], routes: ["default -> b1"] };
     this.role = new ClassifierNode({
