@@ -9,6 +9,8 @@ export interface Turning {
   turn(): boolean;
   /** Monotonic microseconds of the next timer, Infinity when none. */
   nextTimeoutUs(): number;
+  /** When something that is sent at a rate may go on; Infinity when nothing is held back by that alone. */
+  pacedUntilUs?(): number;
 }
 
 export interface TurnClock {
@@ -19,6 +21,12 @@ export interface TurnClock {
 
 /** Node's timers have a resolution of a millisecond; a longer sleep than this is cut in two. */
 const SLEEP_MS_MAX = 60_000;
+/**
+ * Shorter waits of what is paced are spent in turns, which let sockets have theirs: a timer would make a
+ * millisecond or two of each, and there are dozens in a row. No other wait is: with thousands of connections
+ * some timer is always near.
+ */
+const SPIN_US = 250;
 
 export class Loop {
   readonly #target: Turning;
@@ -76,6 +84,8 @@ export class Loop {
   #arm(): void {
     const next = this.#target.nextTimeoutUs();
     const now = this.#clock.nowUs();
+    const paced = this.#target.pacedUntilUs?.() ?? Infinity;
+    if (paced - now < SPIN_US) return this.wake();
     if (this.#timer && this.#timerUs <= next && this.#timerUs > now) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;

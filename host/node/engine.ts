@@ -85,6 +85,11 @@ export class Engine {
     return Math.min(core.nextTimeoutUs(), transport.nextTimeoutUs(), role);
   }
 
+  /** When the transport may send on what only its pace holds back; Infinity when there is nothing. */
+  pacedUntilUs(): number {
+    return this.#options.transport.pacedUntilUs();
+  }
+
   /** Feeds packet 0 of the rx batch to the core as if a link had received it. */
   inject(): void {
     const role = this.#role;

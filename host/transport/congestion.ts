@@ -46,12 +46,16 @@ export class Congestion {
     this.cwnd = CWND_BYTES_MIN;
   }
 
-  /** Whether another datagram may leave at this time as far as pacing goes. */
-  mayLeave(nowUs: number, srttUs: number | undefined): boolean {
+  /**
+   * Whether another datagram may leave at this time as far as pacing goes.
+   * @param rttUs the path's, without what busy ends added to it: a node that has just started takes long to
+   * answer, and would be sent little because of that, for as long as the average remembers it
+   */
+  mayLeave(nowUs: number, rttUs: number | undefined): boolean {
     const elapsed = nowUs - this.refilledUs;
     if (elapsed > 0) {
       this.refilledUs = nowUs;
-      const rate = srttUs === undefined ? FIRST_FLIGHT_BYTES : this.rate(srttUs);
+      const rate = rttUs === undefined ? FIRST_FLIGHT_BYTES : this.rate(rttUs);
       const depth = this.isHeld
         ? Math.max(FIRST_FLIGHT_BYTES, TIMER_LATE_US * rate)
         : FIRST_FLIGHT_BYTES;
@@ -66,14 +70,14 @@ export class Congestion {
   }
 
   /** When pacing will let a few datagrams leave. */
-  nextUs(srttUs: number | undefined): number {
+  nextUs(rttUs: number | undefined): number {
     const wanted = PACE_DATAGRAMS * DATAGRAM_BYTES_MAX - this.tokens;
-    return this.refilledUs + Math.max(1, Math.ceil(wanted / this.rate(srttUs ?? 1_000)));
+    return this.refilledUs + Math.max(1, Math.ceil(wanted / this.rate(rttUs ?? 1_000)));
   }
 
   /** Bytes in a microsecond. */
-  private rate(srttUs: number): number {
+  private rate(rttUs: number): number {
     const gain = this.cwnd < this.ssthresh ? 2 : 1.25;
-    return (gain * this.cwnd) / Math.max(srttUs, 50);
+    return (gain * this.cwnd) / Math.max(rttUs, 50);
   }
 }

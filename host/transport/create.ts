@@ -205,6 +205,12 @@ class DatagramTransport implements Transport {
     return next;
   }
 
+  pacedUntilUs(): number {
+    let next = Infinity;
+    for (const peer of this.peers.values()) next = Math.min(next, peer.pacedUntilUs);
+    return next;
+  }
+
   handleTimeout(): void {
     const nowUs = this.clock.nowUs();
     for (const peer of this.peers.values()) {

@@ -39,7 +39,8 @@ export class Outgoing {
   private turn = 0;
   private readonly gate: WindowGate;
   private readonly deadlines = new MessageDeadlines();
-  private pacedUntilUs = Infinity;
+  /** When pacing lets the next chunk leave; Infinity: it holds nothing back. */
+  pacedUntilUs = Infinity;
   /** Found the queue full; their outcome is told on the next turn. */
   private refused: OutgoingMessage[] = [];
   private queuedBytes = 0;
@@ -173,8 +174,8 @@ export class Outgoing {
     if (this.recovery.takeProbe()) return true;
     const isOpen = this.recovery.bytesInFlight + CHUNK_BYTES <= congestion.cwnd;
     if (!isOpen && flight.bulkBytes > 0) return false;
-    if (congestion.mayLeave(nowUs, rtt.srttUs)) return true;
-    this.pacedUntilUs = congestion.nextUs(rtt.srttUs);
+    if (congestion.mayLeave(nowUs, rtt.minUs)) return true;
+    this.pacedUntilUs = congestion.nextUs(rtt.minUs);
     return false;
   }
 

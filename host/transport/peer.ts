@@ -85,6 +85,10 @@ export class Peer {
     return this.outgoing.recovery.rtt.srttUs;
   }
 
+  get pacedUntilUs(): number {
+    return this.session ? this.outgoing.pacedUntilUs : Infinity;
+  }
+
   send(
     bytes: Uint8Array,
     deadlineUs: number,

@@ -6,6 +6,8 @@ export class RoundTrip {
   srttUs: number | undefined;
   rttvarUs = 0;
   latestUs = 0;
+  /** The shortest of all: what the path takes when neither end is busy (RFC 9002, 5.2). */
+  minUs: number | undefined;
   private backoff = 0;
   private readonly limits: TransportLimits;
 
@@ -16,6 +18,7 @@ export class RoundTrip {
   sample(rttUs: number): void {
     const rtt = Math.max(1, rttUs);
     this.latestUs = rtt;
+    this.minUs = Math.min(this.minUs ?? rtt, rtt);
     if (this.srttUs === undefined) {
       this.srttUs = rtt;
       this.rttvarUs = rtt / 2;

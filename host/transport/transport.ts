@@ -69,6 +69,8 @@ export interface Transport {
   pollDatagram(): OutgoingDatagram | undefined;
   /** Monotonic microseconds, or Infinity. */
   nextTimeoutUs(): number;
+  /** When what only pacing holds back may leave: one of the timeouts, told apart. Infinity: nothing is. */
+  pacedUntilUs(): number;
   handleTimeout(): void;
   /** Cluster keys from now on, one or two: the first seals, any opens. */
   setKeys(keys: readonly Uint8Array[]): void;

@@ -73,6 +73,25 @@ loop("wakes for a timer, and for an earlier one that came later", async () => {
   one.close();
 });
 
+loop("spends a short wait of what is paced in turns, and no other", async () => {
+  let nowUs = 0;
+  let turns = 0;
+  const clock = { nowUs: () => nowUs, refresh: () => void (nowUs += 10) };
+  const target = {
+    turn: () => {
+      turns += 1;
+      return false;
+    },
+    nextTimeoutUs: () => (nowUs < 200 ? 200 : nowUs + 100),
+    pacedUntilUs: () => (nowUs < 200 ? 200 : Infinity),
+  };
+  const one = new Loop(target, clock, (error) => assert.unreachable(String(error)));
+  one.runNow();
+  for (let round = 0; round < 30; round++) await soon();
+  assert.is(turns, 20);
+  one.close();
+});
+
 loop("stops for good when a turn throws, and hands the error on", async () => {
   const {
     loop: one,

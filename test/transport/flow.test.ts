@@ -50,6 +50,24 @@ flow("loss of 2 % costs time in proportion", () => {
   }
 });
 
+flow("what is sent to a peer is not paced by how slow its answers were a while ago", () => {
+  const { network, a, b } = pair(5, { delayUs: 100 });
+  a.transport.hello(b.id);
+  network.run(1_000_000);
+  network.fate.delayUs = 4_000;
+  for (let number = 0; number < 20; number += 1) {
+    a.send(b, numbered(number, 100));
+    network.run(100_000, () => a.outcomes.delivered === number + 1);
+  }
+  assert.ok(a.transport.peerRttUs(b.id)! > 7_000, `${a.transport.peerRttUs(b.id)} us`);
+  network.fate.delayUs = 100;
+  const begin = network.nowUs;
+  a.send(b, numbered(20, 1_048_576));
+  assert.ok(network.run(1_000_000, () => b.received.length === 21));
+  // Slow start from 64 KiB doubles for at most four round trips.
+  assert.ok(network.nowUs - begin < 2_500, `${network.nowUs - begin} us`);
+});
+
 flow("a lost chunk in the middle is sent again after a round trip, not after a timeout", () => {
   const { network, a, b } = pair(20);
   a.transport.hello(b.id);
