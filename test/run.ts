@@ -8,8 +8,8 @@
  * network namespaces and run one after the other; the rest run side by side.
  */
 import { spawn } from "node:child_process";
-import { readFileSync, readdirSync, statSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -43,6 +43,7 @@ async function main(): Promise<void> {
     process.stdout.write(files.join("\n") + "\n");
     return;
   }
+  sweep();
   const isLab = (file: string) => file.startsWith("lab/");
   const outcomes = await runAll(
     files.filter((file) => !isLab(file)),
@@ -50,6 +51,23 @@ async function main(): Promise<void> {
   );
   outcomes.push(...(await runAll(files.filter(isLab), 1)));
   summarise(outcomes);
+}
+
+/** Removes folders of tests whose process was killed: they carry its number, and nobody has it any more. */
+function sweep(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = Number(/^baton-(?:[a-z]+-)?(\d+)-\w{6}$/.exec(name)?.[1]);
+    if (pid > 0 && !isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH"; // EPERM: it is another user's.
+  }
 }
 
 function option(name: string): string | undefined {

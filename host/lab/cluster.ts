@@ -15,8 +15,9 @@ import type { Lab, LabNode } from "./lab.ts";
 import type { NodePlan } from "./topology.ts";
 
 const CLI = fileURLToPath(new URL("../cli/main.js", import.meta.url));
-const READY_LIMIT_MS = 10_000;
-const STOP_LIMIT_MS = 8_000;
+/** Both only end what hangs, also on a machine that is slow and shared. */
+const READY_LIMIT_MS = 60_000;
+const STOP_LIMIT_MS = 30_000;
 const STDERR_MAX = 16_384;
 const KEY_FD = 3;
 

@@ -1,6 +1,7 @@
 /** The runner itself: what must fail a run, and what its last line says. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
@@ -13,7 +14,7 @@ const RUN = join(BUILD, "run.js");
 const HEAD = `import { suite } from "uvu";\nconst tests = suite("tests");\n`;
 
 /** Runs files given by name in a folder of their own. */
-function run(files: Readonly<Record<string, string>>) {
+function run(files: Readonly<Record<string, string>>, temporary = tmpdir()) {
   const folder = mkdtempSync(join(BUILD, "..", "runner-"));
   try {
     for (const [name, code] of Object.entries(files)) {
@@ -22,6 +23,7 @@ function run(files: Readonly<Record<string, string>>) {
     }
     const { stdout, status } = spawnSync(process.execPath, [RUN, "--folder", folder], {
       encoding: "utf8",
+      env: { ...process.env, TMPDIR: temporary },
     });
     return { status, last: stdout.trim().split("\n").at(-1), stdout };
   } finally {
@@ -58,6 +60,24 @@ runner("fails for a file that forgets to run its tests, has none, or cannot be l
 runner("fails when it finds no test at all", () => {
   const { status, last } = run({ "notes.txt": "" });
   assert.equal([status, last], [1, "0 passed, 1 failed"]);
+});
+
+runner("sweeps away what killed tests left, and nothing of a living process", () => {
+  const temporary = mkdtempSync(join(BUILD, "..", "runner-"));
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  try {
+    const [kept, gone] = [process.pid, pid].map((each) => {
+      return [`baton-${each}-Abc123`, `baton-interop-${each}-Abc123`];
+    });
+    const foreign = ["baton-measuring", `baton-${pid}`, `other-${pid}-Abc123`];
+    for (const name of [...(kept ?? []), ...(gone ?? []), ...foreign]) {
+      mkdirSync(join(temporary, name));
+    }
+    assert.is(run({ "a.test.js": GOOD }, temporary).status, 0);
+    assert.equal(readdirSync(temporary).sort(), [...(kept ?? []), ...foreign].sort());
+  } finally {
+    rmSync(temporary, { recursive: true });
+  }
 });
 
 runner("counts and names what was skipped", () => {

@@ -36,7 +36,7 @@ async function openCluster(lab: OwnLab): Promise<Cluster> {
 
 /** Nodes introduce themselves first: until then the answer is 503. */
 async function warm(lab: OwnLab): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   for (const address of [lab.plan.service4, lab.plan.service6]) {
     for (;;) {
       const { failures, resets } = await burst(lab.nodes.client, address, 4, 1);

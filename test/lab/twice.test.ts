@@ -18,7 +18,7 @@ const KILLS = 3;
 /** Between the client's start and the first kill, and between kills: blobs take several round trips. */
 const PAUSE_MS = 700;
 const BAD = { lossPercent: 40, duplicatePercent: 20, reorderPercent: 10, delayMs: 20 };
-const WARM_LIMIT_MS = 20_000;
+const WARM_LIMIT_MS = 60_000;
 const ENDS = /^HTTP\/1\.1 (200|503) |^$/;
 
 twice("a receiver that restarts while blobs are retransmitted infuses none twice", () =>

@@ -26,8 +26,8 @@ const PORTS = { http: HTTP_PORT, https: HTTPS_PORT, raw: RAW_PORT, iperf3: IPERF
 /** Of the servers on the kernel's stack, in the namespace of every backend. */
 const PEER_PORT = 8090;
 const LAB_MTU = 9000;
-const WARM_LIMIT_MS = 20_000;
-const SERVER_LIMIT_MS = 30_000;
+const WARM_LIMIT_MS = 60_000;
+const SERVER_LIMIT_MS = 60_000;
 const POLL_MS = 20;
 /** How long a window's bytes may be in bookkeeping: what the kernel calls a buffer holds half of it at least. */
 const WINDOWS = { segment: "4096 4096 4096", "16 MiB": `4096 ${32 * MIB} ${32 * MIB}` } as const;
