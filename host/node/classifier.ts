@@ -26,6 +26,8 @@ const LINGER_US = 2_000_000;
  */
 export const KEEP_US = 1_500_000;
 const AGAIN_US = 100_000;
+/** How long it is kept in all while its forwarder is away: T_FROZEN, the longest that a connection stands still. */
+const AWAY_US = 10_000_000;
 
 /** A connection that is to move, and what is known about it. */
 export interface Classified {
@@ -44,8 +46,11 @@ export interface Classified {
   readonly decidedUs: number;
 }
 
-/** What became of a move: "moved" and "lost" end our interest, "unavailable" lets us try again or answer 503. */
-export type MoveOutcome = "moved" | "lost" | "unavailable";
+/**
+ * What became of a move: "moved" and "lost" end our interest, "unavailable" lets us try again or answer 503.
+ * "unasked" as well, but says nothing about backends: the forwarder was away.
+ */
+export type MoveOutcome = "moved" | "lost" | "unavailable" | "unasked";
 
 export interface ClassifierOptions {
   readonly core: Core;
@@ -76,6 +81,8 @@ interface Pending {
   head: RequestHead | undefined;
   /** When it is answered that nobody takes it. */
   keepUs: number;
+  /** The same, however often its forwarder goes away. */
+  awayUs: number;
   /** It was over while it was to move. */
   isClosed: boolean;
   /** Unread bytes that do not lie together in the core, and how many of them were copied here. */
@@ -175,6 +182,7 @@ export class Classifier {
       state: "reading",
       dueUs: now + this.#headLimitUs,
       head: undefined,
+      awayUs: 0,
       keepUs: Infinity,
       isClosed: false,
       copy: NO_BYTES,
@@ -209,7 +217,9 @@ export class Classifier {
       return;
     }
     pending.head = result.head;
-    pending.keepUs = this.#options.clock.nowUs() + KEEP_US;
+    const now = this.#options.clock.nowUs();
+    pending.keepUs = now + KEEP_US;
+    pending.awayUs = now + AWAY_US;
     this.#decide(pending, result.head);
   }
 
@@ -239,7 +249,9 @@ export class Classifier {
 
   #moved(pending: Pending, head: RequestHead, outcome: MoveOutcome): void {
     if (this.#pending.get(pending.handle) !== pending) return;
-    if (outcome !== "unavailable") {
+    if (outcome === "unasked") {
+      pending.keepUs = Math.min(this.#options.clock.nowUs() + KEEP_US, pending.awayUs);
+    } else if (outcome !== "unavailable") {
       // What ended before it moved still waits to be freed; a copy that was dropped has no handle any more.
       if (outcome === "lost") this.#options.core.release(pending.handle);
       return this.#forget(pending);

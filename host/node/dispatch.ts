@@ -94,7 +94,7 @@ export class Dispatch {
     const { clock, events } = this.world;
     if (outcome.kind === "unavailable") {
       this.counters.unavailable++;
-      return "unavailable";
+      return outcome.isUnasked ? "unasked" : "unavailable";
     }
     if (outcome.kind !== "moved") {
       this.counters.lost++;

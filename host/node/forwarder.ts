@@ -333,7 +333,9 @@ export class Forwarder implements Role {
     const { peers } = this.judge;
     const peer = peers.get(backend);
     if (!peer) return undefined;
-    return { usable: peers.isUsable(peer), mayReturn: peers.mayReturn(peer), load: peer.load };
+    // Of one that has not reported yet nothing is known: nobody is turned away for it.
+    const mayReturn = this.judge.isRecovering || peers.mayReturn(peer);
+    return { usable: peers.isUsable(peer), mayReturn, load: peer.load };
   }
 
   /** What classifiers on other nodes need to know of backends. */

@@ -11,8 +11,8 @@ import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Arrivals } from "./arrivals.ts";
 import { Entered } from "./entered.ts";
 import { Forwarders } from "./forwarders.ts";
-import type { FlowId, GrantMessage, Message, RecordState, ReleaseCause } from "./messages.ts";
-import type { VerdictMessage } from "./messages.ts";
+import type { DenyReason, FlowId, GrantMessage, Message, RecordState } from "./messages.ts";
+import type { ReleaseCause, VerdictMessage } from "./messages.ts";
 import { NO_FLOW, NO_POOL } from "./messages.ts";
 import type { FlowMapping, MigrateOptions, MigratorOptions, MigratorWorld } from "./migration.ts";
 import { OutgoingTable } from "./outgoing.ts";
@@ -21,6 +21,8 @@ import { Reporter } from "./report.ts";
 import { TIMERS } from "./timers.ts";
 import type { Timers } from "./timers.ts";
 
+/** Why nobody was asked for a connection, or nobody can have it. */
+type Local = "nobody took it" | "it is in no state to move";
 /** Candidates tried in one go. */
 const TRIES_MAX = 3;
 const NO_STATE = new Uint8Array(0);
@@ -143,7 +145,8 @@ export class Migrator {
     for (const outgoing of this.outgoing.values()) {
       if (outgoing.forwarder !== forwarder || outgoing.state !== "waiting") continue;
       this.outgoing.remove(outgoing);
-      outgoing.done({ kind: "unavailable", reason: "the forwarder restarted" });
+      const reason = "the forwarder restarted";
+      outgoing.done({ kind: "unavailable", reason, isUnasked: true });
     }
     this.forwarders.flush(known);
     this.reporter.report(known, epoch);
@@ -226,13 +229,13 @@ export class Migrator {
     this.reserve(outgoing);
   }
 
-  private unavailable(outgoing: Outgoing, reason: string): void {
+  private unavailable(outgoing: Outgoing, reason: DenyReason | Local): void {
     this.outgoing.remove(outgoing);
     this.count("unavailable");
-    outgoing.done({ kind: "unavailable", reason });
+    outgoing.done({ kind: "unavailable", reason, isUnasked: reason === "recovering" });
   }
 
-  private handleDeny(node: NodeId, attempt: number, reason: string): void {
+  private handleDeny(node: NodeId, attempt: number, reason: DenyReason): void {
     const outgoing = this.outgoing.ofAttempt(attempt);
     if (!outgoing || outgoing.forwarder !== node || outgoing.state !== "waiting") return;
     if (reason === "no-target") this.retry(outgoing);

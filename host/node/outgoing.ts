@@ -34,7 +34,12 @@ export type MigrationOutcome =
       readonly flow: FlowId;
       readonly blobBytes: number;
     }
-  | { readonly kind: "unavailable"; readonly reason: string }
+  | {
+      readonly kind: "unavailable";
+      readonly reason: string;
+      /** The forwarder was away or has just begun anew: nobody was asked. */
+      readonly isUnasked?: boolean;
+    }
   | { readonly kind: "lost" }
   | { readonly kind: "ended" };
 

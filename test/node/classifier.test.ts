@@ -190,6 +190,34 @@ classifier("tries again for 1.5 s when nobody took the connection", () => {
   assert.match(stage.written, "503 Service Unavailable");
 });
 
+classifier("keeps a connection while its forwarder is away, for 10 s at most", () => {
+  for (const [awayMs, isAnswered] of [
+    [8_000, false],
+    [20_000, true],
+  ] as const) {
+    const stage = new Stage();
+    stage.event("accepted");
+    stage.read(GET);
+    const startUs = stage.nowUs;
+    while (stage.nowUs < startUs + awayMs * 1000 && stage.written === "") {
+      stage.moves.at(-1)?.done("unasked");
+      stage.pass(100_000);
+    }
+    const tookUs = stage.nowUs - startUs;
+    assert.is(stage.written !== "", isAnswered);
+    if (isAnswered) assert.ok(9_800_000 < tookUs && tookUs <= 10_100_000, `after ${tookUs} us`);
+    // Once it can be asked again, backends have their 1.5 s.
+    const backUs = stage.nowUs;
+    while (stage.written === "") {
+      stage.moves.at(-1)?.done("unavailable");
+      stage.pass(100_000);
+    }
+    const keptUs = stage.nowUs - backUs;
+    assert.ok(isAnswered || (1_300_000 < keptUs && keptUs < 1_600_000), `${keptUs} us more`);
+    assert.match(stage.written, "503 Service Unavailable");
+  }
+});
+
 classifier("forgets a connection that ended while it waited, or while it was to move", () => {
   const waits = new Stage();
   waits.backend = "silent";

@@ -390,6 +390,30 @@ requests("a request waits for a forwarder that begins anew", () => {
   }
 });
 
+/** Wherever it is caught: at its backend, at a classifier, or between them. */
+requests(
+  "classifiers apart keep a request while its forwarder is away, and answer none themselves",
+  () => {
+    for (let at = 0; at < 12; at++) {
+      const depot = new Depot({ classifiers: ["c1", "c2"], seed: 1 + at });
+      const { ferry } = depot;
+      const rider = ferry.connect("text");
+      depot.ask(rider, "/a/1");
+      rider.text = "";
+      depot.get(rider, "/b/2");
+      ferry.pass(200 * at);
+      ferry.cluster.forwarder.crash();
+      ferry.pass([100_000, 1_700_000, 1_950_000][at % 3]!);
+      ferry.cluster.restart(FORWARDER);
+      const said = depot.answer(rider, "/b/2");
+      // Its backend may have waited for longer than 1.5 s: then it is answered where it is.
+      assert.ok(said === "b2 /b/2" || (said === "b1 /b/2" && at % 3 > 0), `${at}: ${said}`);
+      assert.match(rider.text, /^HTTP\/1\.1 200 /);
+      depot.end(rider);
+    }
+  },
+);
+
 requests("a drain moves an idle connection, and its next request is routed from there", () => {
   const depot = new Depot({
     backends: ["b1", "b2", "b3"],
