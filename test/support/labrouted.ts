@@ -25,6 +25,10 @@ export interface RoutedOptions {
   readonly bodyEvery: number;
   readonly bytes: number;
   readonly thinkMs: number;
+  /** The client's kernel asks after so much silence whether the other side still is there; a minute without it. */
+  readonly probeMs?: number;
+  /** A request that was neither answered nor refused after so long has failed as "HUNG"; never without it. */
+  readonly limitMs?: number;
 }
 
 export interface RoutedResult {
@@ -77,14 +81,18 @@ class Client {
   answered = 0;
   wrong = 0;
   connects = 0;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1, keepAliveMsecs: 60_000 });
+  readonly #agent: Agent;
+  readonly #probeMs: number;
   #port = 0;
 
   constructor(
     private readonly options: RoutedOptions,
     private readonly index: number,
     private readonly answeredOne: () => void,
-  ) {}
+  ) {
+    this.#probeMs = options.probeMs ?? 60_000;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: 1, keepAliveMsecs: this.#probeMs });
+  }
 
   async run(): Promise<void> {
     const { requests, thinkMs } = this.options;
@@ -130,7 +138,13 @@ class Client {
           });
         },
       );
+      const { limitMs } = this.options;
+      const hung = (): void =>
+        void asked.destroy(Object.assign(new Error("hung"), { code: "HUNG" }));
+      const limit = limitMs === undefined ? undefined : setTimeout(hung, limitMs);
+      asked.once("close", () => clearTimeout(limit));
       asked.on("socket", (socket: Socket) => {
+        socket.setKeepAlive(true, this.#probeMs);
         const note = (): void => void (this.#port = socket.localPort ?? 0);
         if (!socket.connecting) return note();
         socket.once("connect", () => {
