@@ -18,15 +18,17 @@ const PATHS = [
 ] as const;
 const ROUTES = [...PATHS.map(([prefix, backend]) => `path=${prefix}* -> ${backend}`), ...RULES];
 const PLACES = [[], ["c1", "c2"]] as const;
-const CROWD = 200;
-const TURNS = IS_FULL ? 50 : 5;
+/** The same things happen in both; the larger one gives what is rare more chances. */
+const SIZES = IS_FULL
+  ? { alone: 40, crowd: 200, turns: 50, lossy: 20, lossyTurns: 20, killed: 60, killedTurns: 40 }
+  : { alone: 20, crowd: 60, turns: 5, lossy: 10, lossyTurns: 10, killed: 40, killedTurns: 20 };
 
 function start(service: TestService, options: Partial<RoutedOptions> = {}) {
   return startRouted(service.lab.nodes.client, {
     address: service.addressOf(4),
     port: 80,
     connections: 1,
-    requests: 40,
+    requests: 1,
     paths: PATHS,
     bodyEvery: 0,
     bytes: 0,
@@ -50,15 +52,16 @@ for (const more of PLACES) {
       name,
       { more },
       async (service) => {
-        expectClean(await start(service).end, 1, 40);
+        const { alone, crowd, turns, lossy, lossyTurns } = SIZES;
+        expectClean(await start(service, { requests: alone }).end, 1, alone);
         await expectPipelined(service);
         const bodies = { requests: 8, bodyEvery: 2, bytes: 1 << 20 };
         expectClean(await start(service, bodies).end, 1, 8);
-        const crowd = { connections: CROWD, requests: TURNS, thinkMs: 20 };
-        expectClean(await start(service, crowd).end, CROWD, CROWD * TURNS);
+        const many = { connections: crowd, requests: turns, thinkMs: 20 };
+        expectClean(await start(service, many).end, crowd, crowd * turns);
         await service.lab.middlebox("client", { lossPercent: 1, seed: 3 });
-        const lossy = { connections: 20, requests: 20, bodyEvery: 5, bytes: 200_000 };
-        expectClean(await start(service, lossy).end, 20, 400);
+        const sized = { connections: lossy, requests: lossyTurns, bodyEvery: 5, bytes: 200_000 };
+        expectClean(await start(service, sized).end, lossy, lossy * lossyTurns);
         await expectCounted(service, more.length > 0);
       },
       { routes: ROUTES, routing: "request" },
@@ -105,8 +108,8 @@ requests(KILLED, () =>
     KILLED,
     { more: ["c1", "c2"] },
     async (service) => {
-      const connections = 60;
-      const load = start(service, { connections, requests: 40, thinkMs: 100 });
+      const { killed: connections, killedTurns: turns } = SIZES;
+      const load = start(service, { connections, requests: turns, thinkMs: 100 });
       await load.half;
       service.cluster.classifiers.get("c1")?.child.kill("SIGKILL");
       const { failures, failedPorts, wrong, answered, connects } = await load.end;
@@ -121,7 +124,7 @@ requests(KILLED, () =>
       assert.is(wrong, 0);
       assert.equal(
         [answered, connects],
-        [connections * 40 - failures.length, connections + failures.length],
+        [connections * turns - failures.length, connections + failures.length],
       );
     },
     { routes: ROUTES, routing: "request" },
