@@ -305,7 +305,8 @@ function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): 
 
 /**
  * R20: the forwarder makes a silent client speak. The probe is no stack's. Its numbers are those of a packet that
- * the client sent; one that was damaged on its way is read like any other (its checksum is end to end).
+ * the client sent; one that was damaged on its way is read like any other (its checksum is end to end). Of a client
+ * that it never heard, a forwarder knows what the owner reported: SND.NXT, of which the client may lack the last bytes.
  */
 function isProbe(
   node: Emitter,
@@ -317,7 +318,9 @@ function isProbe(
   if (segment.flags !== ACK || segment.payload.length > 0) return false;
   const isOf = (seq: number, ack: number) => segment.seq === add(ack, -1) && segment.ack === seq;
   if (damaged.some(({ seq, ack }) => isOf(seq, ack))) return true;
-  return flow.clientAck !== undefined && after(flow.clientAck, segment.seq);
+  return [flow.clientAck, flow.serverNxt].some(
+    (seq) => seq !== undefined && after(seq, segment.seq),
+  );
 }
 
 function begin(flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {

@@ -148,6 +148,20 @@ oracles(
   },
 );
 
+oracles("take a probe of R20 by the SND.NXT of an owner whose last bytes were lost", () => {
+  const { oracle, begin, client, service, objections } = open();
+  begin();
+  client(ACK, ISS + 11, IRS + 1);
+  service(B1, ACK, IRS + 1, ISS + 11, 100); // Lost.
+  client(SYN, 90_000); // The client knows nothing of it any more.
+  oracle.forwarderLost();
+  oracle.nodeLost("b1", "b1 died");
+  service(LB2, ACK, IRS + 100, ISS + 11);
+  assert.equal(objections(), [], "b1 had told the new forwarder");
+  service(LB2, ACK, IRS + 101, ISS + 11);
+  assert.is(objections()[0], "I1: a classifier's stack that never accepted it", "nobody sent that");
+});
+
 oracles("know the old connection of a node that a new forwarder has not heard yet", () => {
   for (const isAway of [true, false]) {
     const { oracle, client, service, objections } = open(isAway ? ["b2#1"] : []);
