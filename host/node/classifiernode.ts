@@ -68,6 +68,7 @@ interface Relayed {
   readonly message: RelayMessage;
 }
 
+const UNHEARD: Health = { usable: false, mayReturn: true, load: 0 };
 /** Packets that wait for the next turn. */
 const RELAYED_MAX = 4096;
 
@@ -104,7 +105,7 @@ export class ClassifierNode implements Role {
     this.#handbacks = new Handbacks(core, this.#peers);
     core.setMode("host-unknown");
     this.migrator = this.#newMigrator();
-    const health = (backend: NodeId): Health | undefined => this.#census.get(backend);
+    const health = (backend: NodeId): Health | undefined => this.#healthOf(backend);
     this.dispatch = new Dispatch(options.backends, {
       clock,
       events,
@@ -321,6 +322,11 @@ export class ClassifierNode implements Role {
 
   #firstForwarder(): NodeId {
     return this.#options.forwarders[0] ?? "";
+  }
+
+  /** Until a forwarder has said how the backends are, each may be usable in a moment. */
+  #healthOf(backend: NodeId): Health | undefined {
+    return this.#census.size === 0 ? UNHEARD : this.#census.get(backend);
   }
 
   #refusal(): "full" | "draining" | undefined {
