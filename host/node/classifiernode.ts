@@ -18,14 +18,14 @@ import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import type { CensusItem, HeartbeatMessage, Message, RelayMessage } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
-import { clientTuple } from "./packet.ts";
+import { clientTuple, isSyn } from "./packet.ts";
 import { Paths } from "./paths.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
-import { TIMERS, type Timers } from "./timers.ts";
+import { SUSPECT_HEARTBEATS, TIMERS, type Timers } from "./timers.ts";
 import { WaitingLines } from "./waiting.ts";
 
 export interface ClassifierNodeOptions {
@@ -77,7 +77,7 @@ export class ClassifierNode implements Role {
   readonly classifier: Classifier;
   readonly dispatch: Dispatch;
   readonly waiting = new WaitingLines<Relayed>();
-  readonly counters = { relayed: 0, returned: 0, overflowed: 0, stray: 0, icmp: 0 };
+  readonly counters = { relayed: 0, returned: 0, overflowed: 0, late: 0, stray: 0, icmp: 0 };
   readonly #options: ClassifierNodeOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
@@ -93,6 +93,10 @@ export class ClassifierNode implements Role {
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
+  /** When the last one was sent; Infinity: none yet. */
+  #beatUs = Infinity;
+  /** This node stood still: what it is given until then may have waited for it. */
+  #behindUntilUs = 0;
 
   constructor(options: ClassifierNodeOptions) {
     this.#options = options;
@@ -217,6 +221,7 @@ export class ClassifierNode implements Role {
     if (this.classifier.nextTimeoutUs() <= now) this.classifier.handleTimeout();
     if (this.#heartbeatUs > now) return;
     this.#heartbeatUs = now + this.#timers.heartbeatUs;
+    this.#beatUs = now;
     const beat = this.#heartbeat();
     for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, beat);
   }
@@ -249,8 +254,23 @@ export class ClassifierNode implements Role {
 
   #take(forwarder: NodeId, message: RelayMessage): void {
     this.counters.relayed++;
-    if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
+    if (this.#isBehind() && isSyn(message.packet)) this.counters.late++;
+    else if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
     else this.#relayed.push({ forwarder, message, packet: message.packet });
+  }
+
+  /**
+   * A forwarder that has not heard this node for so long gives new connections to others. A SYN that waited here
+   * meanwhile is of a client that has tried again since, or has another connection on these ports by now: what would be
+   * opened for it stood between that one's packets and its owner.
+   */
+  #isBehind(): boolean {
+    const now = this.#options.clock.nowUs();
+    const { heartbeatUs } = this.#timers;
+    if (now - this.#beatUs >= SUSPECT_HEARTBEATS * heartbeatUs) {
+      this.#behindUntilUs = now + heartbeatUs;
+    }
+    return now < this.#behindUntilUs;
   }
 
   /** Segments that were held: on the next turn they are as if they had just come. */
