@@ -74,7 +74,8 @@ export class StackHost {
     };
     const baggage = { pool: NO_POOL, routing: "connection", state: new Uint8Array(0) } as const;
     this.#clients.set(handle, client);
-    this.wake();
+    // The SYN leaves at once: whoever watches knows the connection before anything is said about it.
+    this.#guard(() => this.#turn());
     return new LiveConnection(context, this.#opened++, handle, tuple, baggage);
   }
 
