@@ -125,7 +125,7 @@ function toStack(descriptorPtr: usize, headerLen: u32, entry: usize, nowUs: f64)
     return;
   }
   count(Counter.DECAPSULATED);
-  const verdict = stackInput(descriptorPtr, nowUs);
+  const verdict = stackInput(descriptorPtr, headerLen, nowUs);
   descriptor.verdict = <u16>verdict;
   // The stack has ended the connection and the host has not said so yet: that flow is closed.
   if (verdict == Verdict.UNMAPPED || verdict == Verdict.HANDBACK) {
@@ -291,7 +291,8 @@ function replay(entry: usize, before: u32, nowUs: f64): void {
     const checked = ipCheck(replaySlot, descriptor.len);
     assert(checked > 0); // it was checked when it came
     count(counter);
-    if (unwrap(REPLAY, ipCheckedHeaderLen(checked), entry)) stackInput(REPLAY, nowUs);
+    const headerLen = ipCheckedHeaderLen(checked);
+    if (unwrap(REPLAY, headerLen, entry)) stackInput(REPLAY, headerLen, nowUs);
   }
   holdClose(queue);
 }

@@ -231,7 +231,7 @@ function decide(descriptorPtr: usize, workPtr: usize, nowUs: f64): void {
   const action = valueAction(value);
   if (action == MapAction.FORWARD) return forward(descriptorPtr, headerLen, value);
   if (action == MapAction.LOCAL) return owned(descriptorPtr, headerLen, value, nowUs);
-  tomb(descriptorPtr, tcp, nowUs);
+  tomb(descriptorPtr, headerLen, tcp, nowUs);
 }
 
 /**
@@ -285,7 +285,7 @@ function forward(descriptorPtr: usize, headerLen: u32, value: usize): void {
 function local(descriptorPtr: usize, headerLen: u32, nowUs: f64): void {
   const descriptor = changetype<Descriptor>(descriptorPtr);
   if (mode == Mode.RECOVERING) return count(Counter.UNKNOWN_RECOVERING);
-  const verdict = stackInput(descriptorPtr, nowUs);
+  const verdict = stackInput(descriptorPtr, headerLen, nowUs);
   descriptor.verdict = <u16>verdict;
   if (verdict == Verdict.HANDBACK) {
     // A SYN that TIME-WAIT admits, relayed here without encapsulation: the stack named peer and flow.
@@ -298,14 +298,14 @@ function local(descriptorPtr: usize, headerLen: u32, nowUs: f64): void {
   if (mode == Mode.HOST_UNKNOWN) return count(Counter.UNKNOWN_HOST);
   descriptor.verdict = <u16>Verdict.DROPPED;
   count(Counter.UNKNOWN_REFUSED);
-  stackRefuse(descriptorPtr, false, nowUs);
+  stackRefuse(descriptorPtr, headerLen, false, nowUs);
 }
 
 /** Packets on a tombstone: PROTOCOL.md section 6. */
-function tomb(descriptorPtr: usize, tcp: usize, nowUs: f64): void {
+function tomb(descriptorPtr: usize, headerLen: u32, tcp: usize, nowUs: f64): void {
   const flags = tcpFlags(tcp);
   if ((flags & TcpFlag.RST) != 0) return count(Counter.TOMB_RST);
   if ((flags & TcpFlag.SYN) != 0) return count(Counter.TOMB_SYN);
   count(Counter.TOMB_REFUSED);
-  stackRefuse(descriptorPtr, true, nowUs);
+  stackRefuse(descriptorPtr, headerLen, true, nowUs);
 }

@@ -5,14 +5,7 @@
 import { Counter, count } from "../counters";
 import { Err } from "../errors";
 import { Descriptor, PacketFlag } from "../layout";
-import {
-  ipCheck,
-  ipCheckedHeaderLen,
-  ipCheckedProtocol,
-  ipTotalLen,
-  ipTrafficClass,
-  Protocol,
-} from "../wire/ip";
+import { ipTotalLen, ipTrafficClass } from "../wire/ip";
 import { Options, OPTIONS, OptionBit, optionsParse } from "../wire/options";
 import {
   TcpFlag,
@@ -68,19 +61,21 @@ export function segment(): Segment {
 }
 
 /**
- * Takes a packet apart. Nothing of it can trap: lengths are checked before anything is read.
+ * Takes a packet apart.
+ * @param ipLen bytes before the TCP header, as ipCheck has found them: nobody has written to the IP header since, or
+ *   only addresses and what sums them
  * @returns Err.OK, or why it is dropped (counted here)
  */
-export function segmentRead(descPtr: usize): i32 {
+export function segmentRead(descPtr: usize, ipLen: u32): i32 {
   const desc = changetype<Descriptor>(descPtr);
   const ipPtr = <usize>desc.ptr;
-  const checked = ipCheck(ipPtr, desc.len);
-  if (checked < 0 || ipCheckedProtocol(checked) != Protocol.TCP) return malformed(checked);
-  const ipLen = ipCheckedHeaderLen(checked);
   const tcpPtr = ipPtr + ipLen;
   const tcpLen = ipTotalLen(ipPtr) - ipLen;
   const headerLen = tcpCheck(tcpPtr, tcpLen);
-  if (headerLen < 0) return malformed(headerLen);
+  if (headerLen < 0) {
+    count(Counter.TCP_MALFORMED);
+    return headerLen;
+  }
   const flags = <u32>desc.flags;
   if ((flags & (PacketFlag.NEEDS_CSUM | PacketFlag.CSUM_VERIFIED)) == 0) {
     if (!tcpChecksumOk(ipPtr, tcpPtr, tcpLen)) {
@@ -129,9 +124,4 @@ export function segmentHas(flag: u32): bool {
 
 export function segmentHasTimestamps(): bool {
   return (segment().present & OptionBit.TIMESTAMPS) != 0;
-}
-
-function malformed(err: i32): i32 {
-  count(Counter.TCP_MALFORMED);
-  return err < 0 ? err : Err.PROTOCOL;
 }

@@ -76,18 +76,19 @@ export function tcpFits(): bool {
 }
 
 /**
- * A packet to a service address.
+ * A packet to a service address, which ipCheck and tcpCheck accepted.
+ * @param ipLen bytes before the TCP header
  * @returns CONSUMED, DROPPED, HANDBACK (a SYN for a connection in TIME-WAIT whose flow has an owner; a
  *   RELEASED event follows, peer and flow of the descriptor name it), or UNMAPPED when this stack knows nothing of it
  */
-export function tcpInput(descPtr: usize, nowUs: f64): i32 {
-  if (segmentRead(descPtr) < 0) return Verdict.DROPPED;
+export function tcpInput(descPtr: usize, ipLen: u32, nowUs: f64): i32 {
+  if (segmentRead(descPtr, ipLen) < 0) return Verdict.DROPPED;
   return segmentArrives(descPtr, <u64>nowUs);
 }
 
 /** Answers a packet of no connection with a RST (RFC 9293 3.10.7.1). `known`: it had one, and none is withheld. */
-export function tcpRefuse(descPtr: usize, known: bool, nowUs: f64): void {
-  if (segmentRead(descPtr) < 0) return;
+export function tcpRefuse(descPtr: usize, ipLen: u32, known: bool, nowUs: f64): void {
+  if (segmentRead(descPtr, ipLen) < 0) return;
   if (known) refuseAlways();
   else refuse(<u64>nowUs);
 }
