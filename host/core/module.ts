@@ -24,25 +24,26 @@ export interface CoreModule {
 }
 
 type RawExports = Record<string, unknown>;
+type Module = ReturnType<typeof instantiateSync>["module"];
 
-/** @throws BatonError ERR_BATON_CORE when the bytes are no core of this ABI version. */
+/** What all instances of the same bytes share. */
+interface Compiled {
+  readonly module: Module;
+  readonly enums: Constants;
+  readonly numbers: Readonly<Record<string, number>>;
+}
+
+/** By the array that the bytes were given in: a process that has many cores reads and compiles them once. */
+const compiled = new WeakMap<Uint8Array, Compiled>();
+
+/**
+ * @param wasm  stays as it is for as long as it is used
+ * @throws BatonError ERR_BATON_CORE when the bytes are no core of this ABI version.
+ */
 export function instantiateCore(wasm: Uint8Array): CoreModule {
-  let exports: RawExports;
-  try {
-    exports = instantiateSync<RawExports>(wasm as Uint8Array<ArrayBuffer>, { env: { abort } })
-      .instance.exports as RawExports;
-  } catch (cause) {
-    throw new BatonError("ERR_BATON_CORE", `core.wasm: cannot be instantiated: ${String(cause)}`, {
-      cause,
-    });
-  }
-  const functions: Record<string, AbiFunction> = {};
-  const enums: Record<string, Record<string, number>> = {};
-  const numbers: Record<string, number> = {};
-  for (const [name, value] of Object.entries(exports)) {
-    if (typeof value === "function") functions[name] = value as AbiFunction;
-    else if (value instanceof WebAssembly.Global) record(enums, numbers, name, Number(value.value));
-  }
+  const known = compiled.get(wasm);
+  const { module, exports } = instantiate(known?.module ?? (wasm as Uint8Array<ArrayBuffer>));
+  const functions = functionsOf(exports);
   const version = functions["abiVersion"]?.();
   if (version !== ABI_VERSION) {
     throw new BatonError(
@@ -50,7 +51,40 @@ export function instantiateCore(wasm: Uint8Array): CoreModule {
       `core.wasm: expected ABI version ${ABI_VERSION}, got ${version ?? "none"}`,
     );
   }
+  const { enums, numbers } = known ?? constantsOf(exports);
+  if (!known) compiled.set(wasm, { module, enums, numbers });
   return { memory: exports["memory"] as WebAssembly.Memory, functions, enums, numbers };
+}
+
+function instantiate(source: Uint8Array<ArrayBuffer> | Module): {
+  module: Module;
+  exports: RawExports;
+} {
+  try {
+    const { module, instance } = instantiateSync<RawExports>(source, { env: { abort } });
+    return { module, exports: instance.exports as RawExports };
+  } catch (cause) {
+    throw new BatonError("ERR_BATON_CORE", `core.wasm: cannot be instantiated: ${String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+function functionsOf(exports: RawExports): Record<string, AbiFunction> {
+  const functions: Record<string, AbiFunction> = {};
+  for (const [name, value] of Object.entries(exports)) {
+    if (typeof value === "function") functions[name] = value as AbiFunction;
+  }
+  return functions;
+}
+
+function constantsOf(exports: RawExports): Pick<Compiled, "enums" | "numbers"> {
+  const enums: Record<string, Record<string, number>> = {};
+  const numbers: Record<string, number> = {};
+  for (const [name, value] of Object.entries(exports)) {
+    if (value instanceof WebAssembly.Global) record(enums, numbers, name, Number(value.value));
+  }
+  return { enums, numbers };
 }
 
 /** Only debug builds import this: an assertion of ours failed. */

@@ -6,6 +6,7 @@ import type { PacketBatch } from "../core/batch.ts";
 import type { Link } from "../link/link.ts";
 import type { Network } from "./network.ts";
 import { addressText } from "./packet.ts";
+import { copy } from "./slab.ts";
 
 const QUEUE_MAX = 4096;
 
@@ -33,7 +34,7 @@ export class SimLink implements Link {
       batch.setLen(index, bytes.length);
       batch.setOffload(index, 0, 0, 0, 0, 0, 0);
     }
-    this.#queue = this.#queue.slice(count);
+    if (count > 0) this.#queue = this.#queue.slice(count);
     this.counters.received += count;
     return count;
   }
@@ -44,7 +45,7 @@ export class SimLink implements Link {
 
   transmit(batch: PacketBatch, index: number): boolean {
     const ptr = batch.ptr(index);
-    const bytes = batch.memory.slice(ptr, ptr + batch.len(index));
+    const bytes = copy(batch.memory, ptr, ptr + batch.len(index));
     this.counters.transmitted++;
     this.#network.sendTo(this.name, destination(bytes), bytes);
     return true;

@@ -18,6 +18,7 @@ import type { HostClock } from "./clock.ts";
 import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
+import { copy } from "./slab.ts";
 
 /** Address of the transport's socket of each node: "udp:NAME". */
 export const udpPlace = (name: string): string => `udp:${name}`;
@@ -75,7 +76,7 @@ export class SimNode<R extends SimRole> {
   readonly wake: () => void;
   isUp = true;
   readonly #options: NodeOptions<R>;
-  readonly #inbox: { from: Endpoint; bytes: Uint8Array }[] = [];
+  #inbox: { from: Endpoint; bytes: Uint8Array }[] = [];
   #inboxBytes = 0;
   readonly #turns: Turns;
 
@@ -157,13 +158,16 @@ export class SimNode<R extends SimRole> {
   #sendDatagrams(next: () => OutgoingDatagram | undefined): void {
     const { network } = this.#options;
     for (let out = next(); out; out = next()) {
-      network.send(udpPlace(this.name), out.to.address, out.bytes.slice());
+      network.send(udpPlace(this.name), out.to.address, copy(out.bytes));
     }
   }
 
   #receiveDatagrams(take: (from: Endpoint, bytes: Uint8Array) => void): boolean {
+    if (this.#inbox.length === 0) return false;
+    const inbox = this.#inbox;
+    this.#inbox = [];
     this.#inboxBytes = 0;
-    for (const { from, bytes } of this.#inbox.splice(0)) take(from, bytes);
+    for (const { from, bytes } of inbox) take(from, bytes);
     return false;
   }
 }

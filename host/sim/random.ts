@@ -23,7 +23,10 @@ export class SeededRandom implements Random {
   /** A whole number in 0 .. 2^32 - 1. */
   u32(): number {
     const s = this.#state;
-    const [a = 0, b = 0, c = 0, d = 0] = s;
+    const a = s[0]!;
+    const b = s[1]!;
+    const c = s[2]!;
+    const d = s[3]!;
     const scrambled = Math.imul(rotateLeft(Math.imul(b, 5), 7), 9) >>> 0;
     const c2 = c ^ a;
     const d2 = d ^ b;

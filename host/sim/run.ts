@@ -12,12 +12,13 @@ import { Cluster, FORWARDER } from "./cluster.ts";
 import { Digest } from "./digest.ts";
 import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
 import { leftovers } from "./leftovers.ts";
-import { Oracle } from "./oracle.ts";
+import { Oracle, type Emitter } from "./oracle.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
 import { tooBig } from "./router.ts";
 import type { RunOptions, RunResult } from "./result.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
+import { RUN_SIZES } from "./sizes.ts";
 import { StackHost } from "./stack.ts";
 import { Trouble } from "./trouble.ts";
 import { Visitor } from "./visitor.ts";
@@ -56,6 +57,8 @@ class Run {
     (address, port) => this.#isUnsafe() && this.#moves.isMoving(address, port),
   );
   readonly #digest = new Digest();
+  /** By the name of each node: its life of now. */
+  readonly #emitters = new Map<string, Emitter>();
   readonly #cluster: Cluster;
   readonly #trouble: Trouble;
   readonly #servers: SimServer[] = [];
@@ -136,6 +139,7 @@ class Run {
       log,
       random: this.#root.child(STREAM.cluster),
       clockPpmMax: this.#scenario.clockPpmMax,
+      parameters: RUN_SIZES,
       services: SERVICES,
       router: createRouter(parseRouting({ backends: [...backends], pools: [], routes })),
       backends,
@@ -233,13 +237,8 @@ class Run {
   #watch(): void {
     const { network, scheduler } = this.#cluster;
     network.watch = (from, to, bytes, atUs) => {
-      const isForwarder = from === FORWARDER;
-      const isClassifier = this.#cluster.isClassifier(from);
-      const isNode = isForwarder || isClassifier || this.#latest.has(from);
-      const kind = { isForwarder, opens: isClassifier };
-      const emitter = isNode && { name: from, life: this.#cluster.life(from), ...kind };
       if (!to.startsWith("udp:")) {
-        this.#oracle.watch(emitter || undefined, bytes, atUs);
+        this.#oracle.watch(this.#emitter(from), bytes, atUs);
         if (this.#latest.has(from) && this.#trouble.mustBeSilent(from)) {
           this.#problem(`I1: ${from} speaks after it was declared dead (R14)`);
         }
@@ -259,6 +258,17 @@ class Run {
       if (to === FORWARDER) this.#oracle.damaged(bytes);
     };
     network.tooBig = tooBig;
+  }
+
+  /** Who speaks from this place; undefined for a client. */
+  #emitter(name: string): Emitter | undefined {
+    const life = this.#cluster.life(name);
+    const known = this.#emitters.get(name);
+    if (life === 0 || known?.life === life) return known;
+    const opens = this.#cluster.isClassifier(name);
+    const emitter = { name, life, isForwarder: name === FORWARDER, opens };
+    this.#emitters.set(name, emitter);
+    return emitter;
   }
 
   #addVisitor(index: number, backends: readonly string[]): void {

@@ -14,7 +14,11 @@ interface Entry {
 const WALL_START_MS = 1_767_225_600_000;
 
 export class Scheduler implements Clock {
+  /** What is due later than when it was asked for. */
   readonly #heap: Entry[] = [];
+  /** What was asked for at this very time, from `#soonAt` on: all of it was made after what the heap has for it. */
+  readonly #soon: (() => void)[] = [];
+  #soonAt = 0;
   #nowUs = 1;
   #order = 0;
 
@@ -36,11 +40,12 @@ export class Scheduler implements Clock {
   }
 
   get pending(): number {
-    return this.#heap.length;
+    return this.#heap.length + this.#soon.length - this.#soonAt;
   }
 
   at(atUs: number, action: () => void): void {
-    this.#push({ atUs: Math.max(atUs, this.#nowUs), order: this.#order++, action });
+    if (atUs > this.#nowUs) this.#push({ atUs, order: this.#order++, action });
+    else this.#soon.push(action);
   }
 
   after(delayUs: number, action: () => void): void {
@@ -50,11 +55,26 @@ export class Scheduler implements Clock {
   /** Does the next thing, moving time to it. False: nothing is left, or nothing until `untilUs`. */
   step(untilUs = Infinity): boolean {
     const next = this.#heap[0];
+    const isNow = next !== undefined && next.atUs <= this.#nowUs;
+    if (!isNow && this.#soonAt < this.#soon.length) {
+      if (this.#nowUs > untilUs) return false;
+      this.#takeSoon()();
+      return true;
+    }
     if (!next || next.atUs > untilUs) return false;
     this.#pop();
     this.#nowUs = next.atUs;
     next.action();
     return true;
+  }
+
+  #takeSoon(): () => void {
+    const action = this.#soon[this.#soonAt++] as () => void;
+    if (this.#soonAt === this.#soon.length) {
+      this.#soon.length = 0;
+      this.#soonAt = 0;
+    }
+    return action;
   }
 
   #push(entry: Entry): void {

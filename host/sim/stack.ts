@@ -3,7 +3,6 @@
  * reference client. Knows the core's packets, events and timers; must not know what clients say.
  */
 import { Core, type CoreEvent } from "../core/core.ts";
-import { SMALL_PARAMETERS } from "../core/parameters.ts";
 import type { Tuple } from "../core/tuple.ts";
 import { LiveConnection } from "../node/live.ts";
 import { NO_POOL } from "../node/messages.ts";
@@ -12,6 +11,8 @@ import { addressText, toAddress } from "./packet.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { getU16 } from "./sequence.ts";
+import { RUN_SIZES } from "./sizes.ts";
+import { copy } from "./slab.ts";
 
 /** Each client has its own service entry, which is how the core knows its addresses. */
 const CONNECTIONS_MAX = 256;
@@ -38,7 +39,7 @@ export class StackHost {
     failed: (error: unknown) => void,
   ) {
     const secrets = { hashSecret: random.bytes(16), isnSecret: random.bytes(16) };
-    const sizes = { ...SMALL_PARAMETERS, connectionsMax: CONNECTIONS_MAX };
+    const sizes = { ...RUN_SIZES, connectionsMax: CONNECTIONS_MAX };
     const wallMs = scheduler.wallMs();
     this.core = new Core(wasm, { ...sizes, ...secrets, wallMs }, scheduler.nowUs());
     this.#scheduler = scheduler;
@@ -143,7 +144,7 @@ export class StackHost {
   #transmit(index: number): void {
     const { tx } = this.core;
     const ptr = tx.ptr(index);
-    const bytes = tx.memory.slice(ptr, ptr + tx.len(index));
+    const bytes = copy(tx.memory, ptr, ptr + tx.len(index));
     if (this.#silent.has(endOf(bytes, true))) return;
     this.#ways.get(sourceOf(bytes))?.(bytes);
   }

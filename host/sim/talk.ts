@@ -5,7 +5,14 @@
 import type { SimClient } from "./segments.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { downStream, pattern, patternByte, requestHead, upStream, type Plan } from "./workload.ts";
+import {
+  downStream,
+  pattern,
+  patternLength,
+  requestHead,
+  upStream,
+  type Plan,
+} from "./workload.ts";
 
 /** Shortest first answer: it must be told from a reply of the classifier. */
 export const ANSWER_MIN = 13;
@@ -48,16 +55,25 @@ export class Talk {
   data(client: SimClient, bytes: Uint8Array): void {
     if (this.#isRefused) return;
     this.#slowDown(client);
-    for (const [index, byte] of bytes.entries()) {
-      if (this.#first.length < ANSWER_MIN) this.#first += String.fromCharCode(byte);
+    for (let at = 0; at < bytes.length;) {
       const exchange = this.plan.exchanges[this.#turn];
       if (!exchange) return this.events.fault("bytes after the last answer");
-      if (byte !== patternByte(downStream(exchange.stream), this.#received)) {
-        return this.#mismatch(client, bytes.subarray(index + 1), exchange.stream);
-      }
-      this.#received++;
-      if (this.#received === exchange.down) this.#next(client);
+      const { stream, down } = exchange;
+      const end = Math.min(bytes.length, at + Math.max(1, down - this.#received));
+      const right = patternLength(bytes, at, end, downStream(stream), this.#received);
+      const isWrong = at + right < end;
+      this.#note(bytes.subarray(at, at + right + (isWrong ? 1 : 0)));
+      this.#received += right;
+      if (isWrong) return this.#mismatch(client, bytes.subarray(at + right + 1), stream);
+      if (this.#received === down) this.#next(client);
+      at = end;
     }
+  }
+
+  /** The first bytes of an answer: a classifier's reply begins otherwise. */
+  #note(bytes: Uint8Array): void {
+    if (this.#first.length >= ANSWER_MIN) return;
+    this.#first += String.fromCharCode(...bytes.subarray(0, ANSWER_MIN - this.#first.length));
   }
 
   ended(client: SimClient): void {

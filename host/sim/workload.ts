@@ -44,16 +44,43 @@ export interface Plan {
   readonly end: { readonly how: "none" | "abort" | "vanish"; readonly afterUs: number };
 }
 
-/** Byte `offset` of a stream; the two directions differ. */
-export function patternByte(stream: number, offset: number): number {
-  const mixed = Math.imul(stream + 1, 0x9e3779b1) ^ Math.imul(offset + 1, 0x85ebca6b);
-  return (mixed ^ (mixed >>> 13) ^ (mixed >>> 21)) & 0xff;
-}
+const STREAM_STEP = 0x9e3779b1;
+const OFFSET_STEP = 0x85ebca6b;
 
+/** Bytes of a stream from `offset` on; the two directions differ. */
 export function pattern(stream: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
-  for (let index = 0; index < length; index++) bytes[index] = patternByte(stream, offset + index);
+  writePattern(bytes, stream, offset);
   return bytes;
+}
+
+/** Fills `bytes` with what stands at `offset` of a stream. */
+function writePattern(bytes: Uint8Array, stream: number, offset: number): void {
+  const named = Math.imul(stream + 1, STREAM_STEP);
+  let placed = Math.imul(offset + 1, OFFSET_STEP);
+  for (let index = 0; index < bytes.length; index++) {
+    const mixed = named ^ placed;
+    bytes[index] = mixed ^ (mixed >>> 13) ^ (mixed >>> 21);
+    placed = (placed + OFFSET_STEP) | 0;
+  }
+}
+
+/** How many of the bytes `from` .. `to` are those at `offset` of a stream, before the first that is not. */
+export function patternLength(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  stream: number,
+  offset: number,
+): number {
+  const named = Math.imul(stream + 1, STREAM_STEP);
+  let placed = Math.imul(offset + 1, OFFSET_STEP);
+  for (let at = from; at < to; at++) {
+    const mixed = named ^ placed;
+    if (bytes[at] !== ((mixed ^ (mixed >>> 13) ^ (mixed >>> 21)) & 0xff)) return at - from;
+    placed = (placed + OFFSET_STEP) | 0;
+  }
+  return to - from;
 }
 
 /** Streams towards the client have odd numbers. */
@@ -141,6 +168,26 @@ interface Saved {
   readonly written: number;
 }
 
+/** Bytes of an answer that were made and may not have been written yet: most writes take but a few of them. */
+class Ahead {
+  readonly #bytes = new Uint8Array(CHUNK);
+  #stream = -1;
+  #from = 0;
+  #end = 0;
+
+  /** At most CHUNK bytes; they stand until the next call. */
+  bytes(stream: number, from: number, len: number): Uint8Array {
+    const isPart = stream === this.#stream && this.#from <= from && from <= this.#end;
+    if (isPart) this.#bytes.copyWithin(0, from - this.#from, this.#end - this.#from);
+    const had = isPart ? Math.min(this.#end - from, len) : 0;
+    writePattern(this.#bytes.subarray(had, len), downStream(stream), from + had);
+    this.#stream = stream;
+    this.#from = from;
+    this.#end = from + len;
+    return this.#bytes.subarray(0, len);
+  }
+}
+
 class Session {
   #head = "";
   #exchange: Served | undefined;
@@ -155,6 +202,7 @@ class Session {
   /** Its state has been given out: nothing is read or written until it is known where it goes on. */
   #isStill = false;
   readonly #chunk = new Uint8Array(CHUNK);
+  readonly #ahead = new Ahead();
 
   constructor(
     private readonly connection: Connection,
@@ -268,11 +316,10 @@ class Session {
     if (isSlow && this.#isResting) return false;
     const wanted = Math.min(isSlow ? SIP : CHUNK, exchange.up - this.#read);
     const count = this.connection.read(this.#chunk.subarray(0, wanted));
-    for (let index = 0; index < count; index++) {
-      if (this.#chunk[index] === patternByte(upStream(exchange.stream), this.#read + index))
-        continue;
-      this.fault(`stream ${exchange.stream}: wrong byte at ${this.#read + index} of the upload`);
-      break;
+    const { stream } = exchange;
+    const right = patternLength(this.#chunk, 0, count, upStream(stream), this.#read);
+    if (right < count) {
+      this.fault(`stream ${stream}: wrong byte at ${this.#read + right} of the upload`);
     }
     this.#read += count;
     if (isSlow && count > 0) this.#rest(exchange);
@@ -299,8 +346,7 @@ class Session {
         return false;
       }
       const len = Math.min(CHUNK, exchange.down - this.#written, abortAt - this.#written);
-      const bytes = pattern(downStream(exchange.stream), this.#written, len);
-      const taken = this.connection.write(bytes);
+      const taken = this.connection.write(this.#ahead.bytes(exchange.stream, this.#written, len));
       this.#written += taken;
       if (taken < len) break;
     }
