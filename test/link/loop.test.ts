@@ -73,7 +73,7 @@ loop("wakes for a timer, and for an earlier one that came later", async () => {
   one.close();
 });
 
-loop("spends a short wait of what is paced in turns, and no other", async () => {
+loop("spends a short wait of what is paced in turns, and ends with it", async () => {
   let nowUs = 0;
   let turns = 0;
   const clock = { nowUs: () => nowUs, refresh: () => void (nowUs += 10) };
@@ -82,7 +82,7 @@ loop("spends a short wait of what is paced in turns, and no other", async () => 
       turns += 1;
       return false;
     },
-    nextTimeoutUs: () => (nowUs < 200 ? 200 : nowUs + 100),
+    nextTimeoutUs: () => (nowUs < 200 ? 200 : Infinity),
     pacedUntilUs: () => (nowUs < 200 ? 200 : Infinity),
   };
   const one = new Loop(target, clock, (error) => assert.unreachable(String(error)));
