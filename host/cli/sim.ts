@@ -70,12 +70,13 @@ export function addSim(program: Command): void {
     .option("--connections <COUNT>", "connections of each client, at most")
     .option("--clock-ppm <PPM>", "how far from real time a node's clock may run, in millionths")
     .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
-    .option("--manners <PERCENT>", "how many answers overlap, dawdle or break off (default: none)")
-    .option("--own-stack <PERCENT>", "how many clients run the product's own stack (default: none)")
+    .option("--manners <PERCENT>", "how many answers overlap, dawdle or break off")
+    .option("--own-stack <PERCENT>", "how many clients run the product's own stack")
     .option(
       "--by-request",
       "each request is routed by itself: connections go to a classifier first",
     )
+    .option("--no-by-request", "a connection is routed once")
     .option("--plain", "clients that do nothing unusual")
     .action(async (flags: Flags) => {
       const { simulateWith } = await import("../daemon/simjobs.ts");
@@ -120,7 +121,7 @@ async function given(flags: Flags): Promise<Given> {
     movePercent: count(flags.moves, "--moves", 0, 100),
     stackPercent: count(flags.ownStack, "--own-stack", 0, 100),
     mannerPercent: count(flags.manners, "--manners", 0, 100),
-    isByRequest: flags.byRequest === true ? true : undefined,
+    isByRequest: flags.byRequest,
     isPlain: flags.plain === true ? true : undefined,
   };
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));

@@ -13,6 +13,14 @@ export interface Range {
   readonly to: number;
 }
 
+/** A SYN-ACK beside the first one. */
+export interface Rival {
+  readonly owner: string;
+  readonly iss: number;
+  readonly shift: number;
+  readonly tsVal: number | undefined;
+}
+
 /** One connection of a client, from its SYN to the SYN-ACK of the next one on the same ports. */
 export interface Flow {
   readonly iss: number;
@@ -31,6 +39,8 @@ export interface Flow {
   serverIss: number | undefined;
   /** Numbers of the service in earlier connections of the same port, each with the one that follows its FIN. */
   readonly former: Range[];
+  /** What another classifier answered to the same SYN: the client decides. */
+  rival: Rival | undefined;
   /** Of the last SYN-ACK that answered a late SYN of this connection, after its end. */
   lateIss: number | undefined;
   serverShift: number;
@@ -123,6 +133,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientReset: false,
     serverIss: undefined,
     former: [],
+    rival: undefined,
     lateIss: undefined,
     serverShift: 0,
     serverEdge: undefined,
@@ -137,4 +148,30 @@ export function newFlow(segment: TcpPacket): Flow {
     overUs: undefined,
     resetAllowed: undefined,
   };
+}
+
+/**
+ * Nothing is kept for a connection before its handoff: where the first classifier seems to be away, another one may
+ * answer the same SYN (RFC 9293 3.5, figure 8, as for any that comes late). Nobody has taken over before the client
+ * acknowledges one of the two.
+ */
+export function contend(flow: Flow, owner: string, segment: TcpPacket): void {
+  flow.lateIss = segment.seq;
+  if (flow.clientAck !== undefined) return;
+  const scale = segment.options.find(({ kind }) => kind === 3);
+  const [iss, shift, tsVal] = [segment.seq, scale?.bytes[0] ?? 0, timestampOf(segment)];
+  flow.rival = { owner, iss, shift, tsVal };
+}
+
+/** The first ACK of a client names the SYN-ACK that it took. */
+export function choose(flow: Flow, { ack }: TcpPacket): void {
+  const { rival, serverIss, owners } = flow;
+  if (!rival || ack !== add(rival.iss, 1)) return;
+  owners.splice(0, owners.length, rival.owner);
+  flow.lateIss = serverIss;
+  flow.serverIss = rival.iss;
+  flow.serverNxt = add(rival.iss, 1);
+  flow.serverShift = flow.hasScale ? rival.shift : 0;
+  flow.serverEdge = undefined;
+  flow.tsVal = rival.tsVal;
 }

@@ -9,6 +9,8 @@
  * I3  a RST to a client only for a listed cause
  */
 import {
+  choose,
+  contend,
   isOver,
   newFlow,
   numbers,
@@ -42,7 +44,8 @@ type ArrivedAt = Pick<Emitter, "name" | "life"> & Partial<Emitter>;
 /** A connection of old, and who may still speak for it. */
 interface Ghost {
   readonly flow: Flow;
-  readonly heirs: readonly string[];
+  /** Undefined: a classifier, and then whoever it hands the connection to. */
+  readonly heirs: readonly string[] | undefined;
 }
 
 export class Oracle {
@@ -52,7 +55,8 @@ export class Oracle {
   readonly #flows = new Map<string, Flow>();
   /**
    * Connections that a node out of the forwarder's reach may still have, or get by a blob of an earlier forwarder,
-   * while a newer one runs on their ports: PROTOCOL section 10, accepted (1). They are judged by their own numbers.
+   * while a newer one runs on their ports: PROTOCOL section 10, accepted (1). Or that a classifier still has, when the
+   * forwarder has asked another one since: before a handoff nothing is kept there. They are judged by their own numbers.
    */
   readonly #ghosts = new Map<string, Ghost[]>();
   /** Connections whose SYN was sent on ports of a flow that was not told to be over. */
@@ -103,6 +107,21 @@ export class Oracle {
     for (const flow of this.#flows.values()) {
       if (flow.owners.at(-1)?.startsWith(`${name}#`)) flow.resetAllowed ??= cause;
     }
+  }
+
+  /**
+   * A classifier's process ended: what it had accepted and what had come back to it is gone. The keys of the clients
+   * whose connections nobody else ever had: no mapping tells the forwarder of them (DESIGN section 8).
+   */
+  classifierLost(name: string, cause: string): string[] {
+    const lost: string[] = [];
+    for (const [key, flow] of [...this.#flows, ...this.#candidates]) {
+      if (!flow.owners.at(-1)?.startsWith(`${name}#`)) continue;
+      flow.isLost = true;
+      flow.resetAllowed ??= `${name}: ${cause}`;
+      if (flow.owners.length === 1) lost.push(key);
+    }
+    return lost;
   }
 
   /** The forwarder's process ended: what its own stack had is gone. Its clients' keys. */
@@ -164,6 +183,7 @@ export class Oracle {
     const end = add(segment.seq, segment.payload.length + (segment.flags & FIN ? 1 : 0));
     if (after(end, flow.clientNxt)) flow.clientNxt = end;
     if (segment.flags & FIN) flow.clientFin = end;
+    if (flow.clientAck === undefined) choose(flow, segment);
     if (segment.ack === flow.serverFin) flow.serverFinAcked = true;
     if (flow.clientAck === undefined || after(segment.ack, flow.clientAck)) {
       flow.clientAck = segment.ack;
@@ -209,11 +229,12 @@ export class Oracle {
     // The answer to a late segment of a former connection of the port (RFC 9293 3.10.7.1, 3.10.7.4): its number is an
     // old one, and the client must ignore it (RFC 5961 3.2).
     const former = about === flow ? flow.former : [...flow.former, ...rangesOf(flow)];
-    if (this.#isOld(key, former, segment)) return;
-    // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
+    // Before all else: what is of an old number may be of the present one, too, and a probe may follow it.
     if (this.isInDoubt(segment.destination, segment.destinationPort)) {
       about.resetAllowed ??= "nobody knows how a move ended";
     }
+    if (this.#isOld(key, former, segment)) return;
+    // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
     if (about.resetAllowed !== undefined) return;
     if (!isOver(about)) return object("I3", "RST without a cause");
     about.overUs ??= atUs;
@@ -234,13 +255,14 @@ export class Oracle {
     const next = this.#candidates.get(key);
     if (next && segment.ack === add(next.iss, 1)) {
       this.#follow(flow, segment, object);
-      this.#haunt(key, flow);
+      this.#haunt(key, flow, markOf(node));
       this.#candidates.delete(key);
       this.#flows.set(key, next);
       next.former.push(...flow.former, ...rangesOf(flow));
       begin(next, node, segment, object);
       return;
     }
+    if (segment.seq === flow.lateIss || this.#ghostOf(key, node, segment)) return;
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
@@ -249,18 +271,21 @@ export class Oracle {
       return timestamps(flow, segment, object);
     }
     if (flow.owners.length > 0 && !flow.isLost) {
+      if (isUnmapped(flow) && !node.isForwarder) return contend(flow, markOf(node), segment);
       return object("I1", `${flow.owners.at(-1) ?? ""} has taken over from it`);
     }
     begin(flow, node, segment, object);
   }
 
   /** The old connection's owner, or its heir, may not have heard that it is over, nor the forwarder of them. */
-  #haunt(key: string, old: Flow): void {
+  #haunt(key: string, old: Flow, next: string): void {
     const last = old.owners.at(-1);
     const isForwarders = last === undefined || last.startsWith(FORWARDER_MARK);
     const away = this.unreachable();
-    const heirs = isForwarders ? (old.isLost ? away : []) : away.filter((mark) => mark === last);
-    if (heirs.length === 0) return;
+    const isElsewhere = isUnmapped(old) && last !== next;
+    const absent = isForwarders ? (old.isLost ? away : []) : away.filter((mark) => mark === last);
+    const heirs = isElsewhere ? undefined : absent;
+    if (heirs?.length === 0) return;
     this.#ghosts.set(key, [...(this.#ghosts.get(key) ?? []), { flow: old, heirs }]);
   }
 
@@ -268,7 +293,7 @@ export class Oracle {
   #ghostOf(key: string, node: Emitter, { ack, flags }: TcpPacket): Flow | undefined {
     const found = this.#ghosts.get(key)?.find(({ flow, heirs }) => {
       const isOld = (flags & ACK) === 0 || (after(ack, flow.iss) && !after(ack, flow.clientNxt));
-      return isOld && heirs.includes(markOf(node));
+      return isOld && (!heirs || heirs.includes(markOf(node)));
     });
     return found?.flow;
   }
@@ -292,6 +317,11 @@ export class Oracle {
 /** A little less than it lasts: clocks differ, and the last FIN is counted when it leaves. */
 const TIME_WAIT_US = 55_000_000;
 const FORWARDER_MARK = "forwarder ";
+
+/** Only a classifier on a node of its own has ever had it. */
+function isUnmapped({ owners }: Flow): boolean {
+  return owners.length === 1 && owners[0]?.startsWith(FORWARDER_MARK) === false;
+}
 
 function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;

@@ -18,6 +18,7 @@ import { SeededRandom } from "./random.ts";
 import { tooBig } from "./router.ts";
 import type { RunOptions, RunResult } from "./result.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
+import type { Scheduler } from "./scheduler.ts";
 import { RUN_SIZES } from "./sizes.ts";
 import { StackHost } from "./stack.ts";
 import { Trouble } from "./trouble.ts";
@@ -91,6 +92,7 @@ class Run {
     const places = scenario.clients.map(placeOf);
     this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), places, {
       lost: (backend, cause) => this.#lost(backend, cause),
+      classifierLost: (name, cause) => this.#classifierLost(name, cause),
       forwarderLost: () => this.#forwarderLost(),
       note: (what) => this.#note(what),
     });
@@ -98,9 +100,9 @@ class Run {
     const paths = this.#root.child(STREAM.faults);
     drawPaths(paths, this.#cluster.network, scenario, backends);
     for (const index of scenario.clients) this.#addVisitor(index, backends);
+    const troubles = this.#root.child(STREAM.troubles);
     for (const [index, kind] of scenario.troubles.entries()) {
-      const random = this.#root.child(STREAM.troubles).child(index);
-      if (kind !== "none") this.#trouble.plan(kind, backends, random);
+      if (kind !== "none") this.#trouble.plan(kind, backends, troubles.child(index));
     }
   }
 
@@ -155,16 +157,20 @@ class Run {
         cameBack: (tuple) => this.#cameBack(FORWARDER, tuple),
         rejected: (tuple, reason) => this.#rejected(tuple, reason),
       },
-      classifierEvents: (name) => ({ cameBack: (tuple) => this.#cameBack(name, tuple) }),
+      classifierEvents: (name) => ({
+        cameBack: (tuple) => this.#cameBack(name, tuple),
+        restart: () => this.#gaveUp(name),
+      }),
       backendEvents: (name) => ({
         arrived: (live, { flow }) => this.#arrived(name, flow, live),
-        restart: () => {
-          if (!this.#trouble.maySeemDead(name))
-            this.#problem(`I3: ${name} gave up without a cause`);
-          this.#trouble.gaveUp(name);
-        },
+        restart: () => this.#gaveUp(name),
       }),
     });
+  }
+
+  #gaveUp(name: string): void {
+    if (!this.#trouble.maySeemDead(name)) this.#problem(`I3: ${name} gave up without a cause`);
+    this.#trouble.gaveUp(name);
   }
 
   #serverWorld(name: string): ServerWorld {
@@ -221,17 +227,13 @@ class Run {
     return clockPpmMax === 0 ? 0 : 1 + Math.ceil(apart / 1000);
   }
 
-  #at(): string {
-    return `${(this.#cluster.scheduler.nowUs() / 1000).toFixed(3)} ms`;
-  }
-
   #note(what: string): void {
-    this.#events.push(`${this.#at()}: ${what}`);
+    this.#events.push(`${at(this.#cluster.scheduler)}: ${what}`);
     if (this.#events.length > EVENTS_MAX) this.#events = this.#events.slice(-EVENTS_MAX);
   }
 
   #problem(what: string): void {
-    this.#problems.push(`${this.#at()}: ${what}`);
+    this.#problems.push(`${at(this.#cluster.scheduler)}: ${what}`);
   }
 
   #watch(): void {
@@ -346,8 +348,8 @@ class Run {
     const visitor = this.#visitors.find((who) => who.address === address);
     const isTroubled =
       this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(visitor?.backend);
-    const isUnknown = reason === "the connection ended while it moved";
-    if (isUnknown && isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
+    // Nobody knows how a move ended, or the classifier's answer may wait for a slow reader until its time is over.
+    if (isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
   }
 
   #lost(backend: string, cause: string): void {
@@ -359,6 +361,14 @@ class Run {
       // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
       const { forwarder } = this.#cluster;
       if (!forwarder.isUp || forwarder.role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  /** Whoever waits in silence for an answer of it is told by nobody. */
+  #classifierLost(name: string, cause: string): void {
+    const keys = new Set(this.#oracle.classifierLost(name, cause));
+    for (const visitor of this.#visitors) {
+      if (keys.has(`${visitor.address} ${visitor.port}`)) visitor.giveUpAfter(GIVE_UP_US);
     }
   }
 
@@ -395,4 +405,5 @@ class Run {
   }
 }
 
+const at = (scheduler: Scheduler): string => `${(scheduler.nowUs() / 1000).toFixed(3)} ms`;
 const placeOf = (index: number): string => `client${index}`;

@@ -4,7 +4,7 @@
  */
 import type { FaultKind } from "./draw.ts";
 import { SeededRandom } from "./random.ts";
-import { CUTS, TROUBLES, type TroubleKind } from "./trouble.ts";
+import { CLASSIFIER_TROUBLES, CUTS, STALLS, TROUBLES, type TroubleKind } from "./trouble.ts";
 
 export interface Scenario {
   readonly seed: number;
@@ -52,7 +52,16 @@ export const FAULT_KINDS: readonly FaultKind[] = [
 ];
 
 /** Words for troubles: "none" holds a place. */
-export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [...TROUBLES, ...CUTS, "none"];
+export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [
+  ...TROUBLES,
+  ...CUTS,
+  ...CLASSIFIER_TROUBLES,
+  ...STALLS,
+  "none",
+];
+/** Those that a seed's other troubles sometimes make way for. */
+const RARE_TROUBLES = [...CUTS, ...CLASSIFIER_TROUBLES];
+const RARE_PERCENT = 30;
 
 /** Streams of a seed, so that what one part draws changes no other. */
 export const STREAM = {
@@ -72,26 +81,34 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
   const few = 1 + random.below(20);
   const many = 20 + random.below(181);
   const count = random.chance(4) ? many : few;
+  const share = (name: string, shares: readonly number[]): number =>
+    random.child(name).pick(shares);
   const drawn = {
     backends: random.pick([2, 2, 3, 4, 6]),
-    classifiers: 0,
+    classifiers: share("classifiers", [0, 0, 0, 1, 2, 3]),
     faultPercentMax: random.pick([0, 1, 3, 10]),
     faultKinds: FAULT_KINDS,
     // Much of everything at once takes long and shows nothing new.
     bodyMax: count > 20 ? random.pick([100, 5000]) : random.pick([100, 5000, 300_000]),
     connectionsMax: 4,
     isPlain: false,
-    troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)),
+    troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)).map(
+      (kind, index) => drawRare(random.child("rare").child(index)) ?? kind,
+    ),
     clockPpmMax: random.pick([0, 100, 500]),
     movePercent: random.pick([0, 0, 20, 80]),
-    mannerPercent: 0,
-    stackPercent: 0,
-    isByRequest: false,
+    mannerPercent: share("manners", [0, 0, 10, 60]),
+    stackPercent: share("own stack", [0, 0, 30, 100]),
+    isByRequest: random.child("by request").chance(25),
   };
   const { clients = count, ...rest } = given;
   const chosen =
     typeof clients === "number" ? Array.from({ length: clients }, (_, i) => i) : clients;
   return { seed, ...drawn, ...rest, clients: chosen };
+}
+
+function drawRare(random: SeededRandom): TroubleKind | undefined {
+  return random.chance(RARE_PERCENT) ? random.pick(RARE_TROUBLES) : undefined;
 }
 
 /** The flags of `baton sim` that make this very run. */
@@ -102,7 +119,7 @@ export function scenarioFlags(scenario: Scenario): string {
   const parts = [
     `--seed ${seed}`,
     `--backends ${scenario.backends}`,
-    ...(scenario.classifiers > 0 ? [`--classifiers ${scenario.classifiers}`] : []),
+    `--classifiers ${scenario.classifiers}`,
     isFirst ? `--clients ${clients.length}` : `--only-clients ${list(clients)}`,
     `--faults ${scenario.faultPercentMax}`,
     ...(faultKinds.length < FAULT_KINDS.length ? [`--fault-kinds ${list(faultKinds)}`] : []),
@@ -111,9 +128,9 @@ export function scenarioFlags(scenario: Scenario): string {
     `--troubles ${list(troubles)}`,
     `--clock-ppm ${scenario.clockPpmMax}`,
     `--moves ${scenario.movePercent}`,
-    ...(scenario.mannerPercent > 0 ? [`--manners ${scenario.mannerPercent}`] : []),
-    ...(scenario.stackPercent > 0 ? [`--own-stack ${scenario.stackPercent}`] : []),
-    ...(scenario.isByRequest ? ["--by-request"] : []),
+    `--manners ${scenario.mannerPercent}`,
+    `--own-stack ${scenario.stackPercent}`,
+    scenario.isByRequest ? "--by-request" : "--no-by-request",
     ...(scenario.isPlain ? ["--plain"] : []),
   ];
   return parts.join(" ");

@@ -21,11 +21,24 @@ export const TROUBLES = [
 ] as const;
 /** Ways of packets that are cut for a while, in one direction or both: TCP gets over it. */
 export const CUTS = ["tunnel-cut", "client-cut"] as const;
-export type TroubleKind = (typeof TROUBLES)[number] | (typeof CUTS)[number];
+/** What happens to classifiers on nodes of their own; nothing where there are none. */
+export const CLASSIFIER_TROUBLES = ["classifier-crash", "classifier-pause"] as const;
+/**
+ * Not drawn: a classifier stands still for so long that others are asked in its place. A client that begins anew on the
+ * ports of a connection that it has left, and that the one still has, may meet both.
+ */
+export const STALLS = ["classifier-stall"] as const;
+export type TroubleKind =
+  | (typeof TROUBLES)[number]
+  | (typeof CUTS)[number]
+  | (typeof CLASSIFIER_TROUBLES)[number]
+  | (typeof STALLS)[number];
 
 export interface TroubleEvents {
   /** This backend's connections are lost, those on their way to it too. */
   lost(backend: string, cause: string): void;
+  /** What this classifier had read or begun is lost. */
+  classifierLost(classifier: string, cause: string): void;
   /** The forwarder crashed. */
   forwarderLost(): void;
   /** For the record. */
@@ -67,7 +80,10 @@ export class Trouble {
 
   /** At a random moment, to a random backend. */
   plan(kind: TroubleKind, backends: readonly string[], random: SeededRandom): void {
-    const name = random.pick(backends);
+    const isClassifiers = [...CLASSIFIER_TROUBLES, ...STALLS].some((other) => other === kind);
+    const names = isClassifiers ? this.cluster.classifiers.map(({ name }) => name) : backends;
+    if (names.length === 0) return;
+    const name = random.pick(names);
     const atUs = FIRST_US + random.below(SPAN_US);
     this.cluster.scheduler.at(atUs, () => this.#begin(kind, name, random));
   }
@@ -114,12 +130,13 @@ export class Trouble {
   #begin(kind: TroubleKind, name: string, random: SeededRandom): void {
     const seconds = (least: number, most: number): number =>
       Math.floor((least + random.fraction() * (most - least)) * SECOND_US);
-    if (kind === "crash") {
-      const isForGood = random.chance(20);
+    if (kind === "crash" || kind === "classifier-crash") {
+      const isForGood = random.chance(20) && this.#isDispensable(name);
       const downUs = random.pick([10_000, seconds(0, 1), seconds(1, 15)]);
       this.#crash(name, "a crash", isForGood ? Infinity : downUs);
     } else if (kind === "forwarder-crash") this.#crashForwarder(seconds(0, 8));
-    else if (kind === "pause") this.#pause(name, seconds(0, 4.5));
+    else if (kind === "classifier-pause") this.#pause(name, seconds(0, 0.45));
+    else if (kind === "pause" || kind === "classifier-stall") this.#pause(name, seconds(0, 4.5));
     else if (kind === "long-pause") this.#pause(name, seconds(5.5, 90));
     else if (kind === "forwarder-pause") this.#pause(FORWARDER, seconds(0, 9));
     else if (kind === "drain") this.#drain(name);
@@ -131,18 +148,25 @@ export class Trouble {
   }
 
   #crash(name: string, cause: string, downUs: number): void {
-    const node = this.cluster.backend(name);
+    const node = this.cluster.node(name);
     if (!node.isUp) return;
     this.events.note(`${name}: ${cause}, down for ${downUs} us`);
     node.crash();
     this.#trouble(name, downUs);
     this.#silent(name, downUs);
-    this.events.lost(name, cause);
+    if (this.cluster.isClassifier(name)) this.events.classifierLost(name, cause);
+    else this.events.lost(name, cause);
     if (downUs === Infinity) return;
     this.cluster.scheduler.after(downUs, () => {
       this.cluster.restart(name);
       this.events.note(`${name}: restarted`);
     });
+  }
+
+  /** The service goes on without it: a backend's clients are told, but somebody has to read what they ask for. */
+  #isDispensable(name: string): boolean {
+    if (!this.cluster.isClassifier(name)) return true;
+    return this.cluster.classifiers.some((other) => other.name !== name && other.isUp);
   }
 
   #crashForwarder(downUs: number): void {

@@ -14,8 +14,13 @@ const B2: Emitter = { ...B1, name: "b2" };
 const [ISS, IRS] = [1000, 5000];
 const TIME_WAIT_US = 60_000_000;
 
-function open(unreachable: readonly string[] = []) {
-  const oracle = new Oracle([SERVICE], () => unreachable);
+function open(unreachable: readonly string[] = [], isInDoubt = false) {
+  const oracle = new Oracle(
+    [SERVICE],
+    () => unreachable,
+    () => 0,
+    () => isInDoubt,
+  );
   let ms = 1;
   const segment = (isClient: boolean, flags: number, seq: number, ack: number, length: number) => {
     const ends = isClient
@@ -147,6 +152,19 @@ oracles(
     assert.equal(objections(), []);
   },
 );
+
+oracles("take RST and probe while a move is in doubt, damaged numbers or not", () => {
+  for (const isInDoubt of [true, false]) {
+    const { begin, client, service, objections, damaged } = open([], isInDoubt);
+    begin();
+    client(ACK, ISS + 11, IRS + 1);
+    damaged(ISS + 7, IRS + 1);
+    service(LB, RST, IRS + 1);
+    assert.equal(objections(), []);
+    service(LB, ACK, IRS, ISS + 11);
+    assert.is(objections().length, isInDoubt ? 0 : 1);
+  }
+});
 
 oracles("take a probe of R20 by the SND.NXT of an owner whose last bytes were lost", () => {
   const { oracle, begin, client, service, objections } = open();

@@ -2,6 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { drawScenario, scenarioFlags, type Scenario } from "../../host/sim/scenario.ts";
+import { CLASSIFIER_TROUBLES, CUTS, TROUBLES } from "../../host/sim/trouble.ts";
 import { failureOf, shrink } from "../../host/sim/shrink.ts";
 
 const scenarios = suite("scenarios");
@@ -18,10 +19,24 @@ scenarios("say by which flags they are run again", () => {
   const scenario = drawScenario(7, { clients: 3, backends: 2, troubles: ["none", "pause"] });
   assert.match(
     scenarioFlags(scenario),
-    /^--seed 7 --backends 2 --clients 3 .*--troubles none,pause /,
+    /^--seed 7 --backends 2 --classifiers \d --clients 3 .*--troubles none,pause /,
   );
   const some = drawScenario(7, { clients: [2, 5], troubles: [], faultKinds: ["loss"] });
   assert.match(scenarioFlags(some), /--only-clients 2,5 .*--fault-kinds loss .*--troubles none /);
+});
+
+scenarios("leave nothing out that a node or a client may do", () => {
+  const drawn = Array.from({ length: 1000 }, (_, seed) => drawScenario(seed));
+  const kinds = new Set(drawn.flatMap(({ troubles }) => troubles));
+  for (const kind of [...TROUBLES, ...CUTS, ...CLASSIFIER_TROUBLES])
+    assert.ok(kinds.has(kind), kind);
+  assert.equal(new Set(drawn.map(({ classifiers }) => classifiers)), new Set([0, 1, 2, 3]));
+  for (const key of ["mannerPercent", "stackPercent", "movePercent"] as const) {
+    const values = drawn.map((scenario) => scenario[key]);
+    assert.ok(values.includes(0) && Math.max(...values) > 50, key);
+  }
+  const byRequest = drawn.filter(({ isByRequest }) => isByRequest).length;
+  assert.ok(byRequest > 200 && byRequest < 300, `${byRequest} of 1000 seeds`);
 });
 
 const fail = (what: string) => ({ problems: [`1.000 ms: ${what}`] });

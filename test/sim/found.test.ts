@@ -1,0 +1,102 @@
+/**
+ * Failures that seeds found, each by what brought it about and with all that it needs; test/sim/mutations.ts breaks
+ * what was mended.
+ */
+import { suite } from "uvu";
+import type { Given } from "../../host/sim/scenario.ts";
+import { BODY, simulate } from "./simulate.ts";
+
+const found = suite("failures that seeds found");
+
+/** What a seed draws beside what is given here may change; these are found only as they were. */
+const OTHERWISE = {
+  classifiers: 0,
+  mannerPercent: 0,
+  stackPercent: 0,
+  isByRequest: false,
+} as const satisfies Given;
+
+function again(given: Given & { readonly seed: number }): void {
+  simulate({ ...OTHERWISE, ...given });
+}
+
+const ALONE = { bodyMax: 1, connectionsMax: 1, faultPercentMax: 0, clockPpmMax: 0, movePercent: 0 };
+
+found("answers a late segment of a port's last connection after all classifiers did not", () => {
+  again({ seed: 201, clients: 8, bodyMax: 20_000, troubles: [], classifiers: 1 });
+});
+
+found("reports to a new forwarder while connections are in TIME-WAIT", () => {
+  again({ seed: 103, isPlain: true, troubles: ["forwarder-crash"], faultPercentMax: 0 });
+});
+
+found("says nothing for a node that was declared dead while it stood still (R14)", () => {
+  again({ seed: 206, troubles: ["long-pause"], faultPercentMax: 0 });
+});
+
+found("keeps a flow whose early packets came back when ACCEPT was under way (R19)", () => {
+  const troubles = ["slow-blob", "slow-blob", "slow-blob"] as const;
+  for (let seed = 1; seed < 5; seed++) again({ seed, clients: 8, troubles, ...BODY });
+});
+
+found("resets the client of a node that died before its first packet passed (R20)", () => {
+  const troubles = ["crash", "crash", "crash"] as const;
+  for (let seed = 1; seed < 5; seed++) again({ seed, clients: 8, troubles, ...BODY });
+});
+
+found("resets nobody for a node of which a new forwarder knows TIME-WAIT only (R20)", () => {
+  const troubles = ["forwarder-crash", "crash"] as const;
+  again({ seed: 11068, clients: 19, ...BODY, troubles, faultPercentMax: 0, isPlain: true });
+});
+
+found("reads a blob of an earlier forwarder late, beside the next connection (section 10)", () => {
+  const troubles = ["long-pause", "forwarder-crash", "none"] as const;
+  const one = { clients: [5], bodyMax: 1, connectionsMax: 1, clockPpmMax: 0 };
+  again({ seed: 77, backends: 1, ...one, troubles, faultPercentMax: 0, movePercent: 0 });
+});
+
+found("opens a connection for a SYN that comes late, and hears that it was none", () => {
+  const troubles = ["drain", "forwarder-crash", "forwarder-crash"] as const;
+  const few = { clients: [9, 13, 15], bodyMax: 6, connectionsMax: 2, movePercent: 0 };
+  again({ seed: 10603, ...few, troubles });
+});
+
+found("does not note the numbers of a packet whose flow identifier was damaged", () => {
+  const troubles = ["forwarder-pause", "long-pause", "refuse"] as const;
+  again({ seed: 10036, troubles });
+});
+
+found("waits for connections whose RST was lost until keep-alive ends them", () => {
+  again({ seed: 11389, troubles: ["slow-blob"] });
+});
+
+found("says no 503 before a classifier that began anew has heard of any backend", () => {
+  const troubles = ["none", "classifier-crash"] as const;
+  again({ seed: 100121, backends: 4, clients: [3], ...ALONE, troubles, classifiers: 1 });
+});
+
+found("knows a client that runs our own stack before its backend fails it", () => {
+  const troubles = ["partition", "none"] as const;
+  const one = { backends: 1, clients: 1, classifiers: 1, stackPercent: 100, isPlain: true };
+  again({ seed: 100142, ...ALONE, ...one, troubles });
+});
+
+found("takes the probe that follows a RST by an old number while a move is in doubt", () => {
+  const troubles = ["none", "partition", "none"] as const;
+  const lossy = { backends: 4, faultPercentMax: 10, bodyMax: 300_000, movePercent: 80 };
+  again({ seed: 60221, ...ALONE, ...lossy, clients: [1], troubles });
+});
+
+found("accepts nobody for a SYN that waited while the classifier stood still", () => {
+  const troubles = ["classifier-stall", "none", "none"] as const;
+  const one = { backends: 1, classifiers: 3, clients: [1], connectionsMax: 4 };
+  again({ seed: 100075, ...ALONE, ...one, troubles });
+});
+
+found("probes a silent client by what its owner reported, of which it lacks the last bytes", () => {
+  const troubles = ["forwarder-crash", "crash"] as const;
+  const many = { backends: 3, clients: 20, faultPercentMax: 1, bodyMax: 300_000, clockPpmMax: 500 };
+  again({ seed: 41562, connectionsMax: 4, ...many, troubles, movePercent: 0 });
+});
+
+found.run();
