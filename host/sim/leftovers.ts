@@ -6,8 +6,32 @@ import { formatAddress } from "../core/address.ts";
 import type { Core } from "../core/core.ts";
 import { FORWARDER, type Cluster } from "./cluster.ts";
 
+/** TIME-WAIT, records and timers run out meanwhile. */
+const SETTLE_US = 200_000_000;
+
+/**
+ * Lets time pass until nothing is left, `rounds` times at most.
+ * @returns what is left then; nothing where it `isOver` before
+ */
+export function settle(
+  cluster: Cluster,
+  clients: Core | undefined,
+  rounds: number,
+  isOver: () => boolean,
+): string[] {
+  const { scheduler } = cluster;
+  let left: string[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const untilUs = scheduler.nowUs() + SETTLE_US;
+    while (!isOver() && scheduler.step(untilUs));
+    left = isOver() ? [] : leftovers(cluster, clients);
+    if (left.length === 0) break;
+  }
+  return left;
+}
+
 /** @param clients  the core of the clients that run the product's own stack */
-export function leftovers(cluster: Cluster, clients?: Core): string[] {
+function leftovers(cluster: Cluster, clients?: Core): string[] {
   const found: string[] = clients ? inUse("clients", clients.usage()) : [];
   const expectNone = (count: number, what: string): void => {
     if (count > 0) found.push(`${what}: ${count} are left`);

@@ -11,7 +11,7 @@ import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
 import { Digest } from "./digest.ts";
 import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
-import { leftovers } from "./leftovers.ts";
+import { settle } from "./leftovers.ts";
 import { Oracle, type Emitter } from "./oracle.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
@@ -33,7 +33,6 @@ const SERVICES = [
 ] as const;
 const LIMIT_US = 900_000_000;
 /** TIME-WAIT and records end after 60 s, tombstones before them: then every table must be empty. */
-const SETTLE_US = 200_000_000;
 const SETTLE_ROUNDS = 5;
 /** More than any client opens: it keeps their plans apart. */
 const CONNECTIONS_MAX = 64;
@@ -385,23 +384,11 @@ class Run {
     }
   }
 
-  /** Lets TIME-WAIT, records and timers run out, then looks whether anything leaked. */
   #settle(): void {
-    const { scheduler } = this.#cluster;
-    let left: string[] = [];
-    for (let round = 0; round < this.#settleRounds(); round++) {
-      const untilUs = scheduler.nowUs() + SETTLE_US;
-      while (!this.#isOver() && scheduler.step(untilUs));
-      if (this.#isOver()) return;
-      left = leftovers(this.#cluster, this.#ownStack?.core);
-      if (left.length === 0) return;
-    }
+    // Where a RST was lost, keep-alive finds it out, a minute later for each probe that is lost too.
+    const rounds = this.#scenario.faultPercentMax > 0 ? SETTLE_ROUNDS : 1;
+    const left = settle(this.#cluster, this.#ownStack?.core, rounds, () => this.#isOver());
     for (const what of left) this.#problem(`I5: ${what}`);
-  }
-
-  /** Where a RST was lost, keep-alive finds it out, a minute later for each probe that is lost too. */
-  #settleRounds(): number {
-    return this.#scenario.faultPercentMax > 0 ? SETTLE_ROUNDS : 1;
   }
 }
 
