@@ -143,7 +143,7 @@ export class ClassifierNode implements Role {
 
   /** Nothing is left that would be lost if this process ended now. */
   get isIdle(): boolean {
-    return this.classifier.size === 0 && this.migrator.outgoingCount === 0;
+    return this.classifier.size === 0 && this.migrator.outgoing.size === 0;
   }
 
   /** Takes no new connection; those that are here go on. */

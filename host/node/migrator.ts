@@ -29,7 +29,8 @@ const NO_STATE = new Uint8Array(0);
 
 export class Migrator {
   readonly counters: Record<string, number> = {};
-  private readonly outgoing: OutgoingTable;
+  /** Connections on their way out. */
+  readonly outgoing: OutgoingTable;
   private readonly forwarders: Forwarders;
   private readonly arrivals: Arrivals;
   private readonly reporter: Reporter;
@@ -54,11 +55,6 @@ export class Migrator {
     const count = (name: string) => this.count(name);
     const { epoch } = options;
     this.arrivals = new Arrivals(world, epoch, forwarders, outgoing, departures, count);
-  }
-
-  /** Connections on their way out. */
-  get outgoingCount(): number {
-    return this.outgoing.size;
   }
 
   addForwarder(id: NodeId): void {

@@ -46,14 +46,14 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
   expectNone(mappings.length, `mappings (${mappings.slice(0, 3).join(", ")})`);
   expectNone(role.judge.openCount, "entries of the judge");
   expectNone(role.classifier.size, "connections of the classifier");
-  expectNone(role.migrator.outgoingCount, "moves of the classifier");
+  expectNone(role.migrator.outgoing.size, "moves of the classifier");
   for (const { name, core, role, isUp } of classifiers) {
     if (!isUp) continue;
     let records = 0;
     core.recordEach(() => records++);
     expectNone(records, `${name}: records`);
     expectNone(role.classifier.size, `${name}: connections`);
-    expectNone(role.migrator.outgoingCount, `${name}: moves`);
+    expectNone(role.migrator.outgoing.size, `${name}: moves`);
     found.push(...inUse(name, core.usage()));
     expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
   }
@@ -64,7 +64,7 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
     core.recordEach(() => records++);
     expectNone(records, `${name}: records`);
     expectNone(role.connections, `${name}: connections`);
-    expectNone(role.migrator.outgoingCount, `${name}: moves`);
+    expectNone(role.migrator.outgoing.size, `${name}: moves`);
     found.push(...inUse(name, core.usage()), ...unaccounted(name, core.counters()));
   }
   return found;

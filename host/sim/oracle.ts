@@ -55,8 +55,9 @@ export class Oracle {
   readonly #flows = new Map<string, Flow>();
   /**
    * Connections that a node out of the forwarder's reach may still have, or get by a blob of an earlier forwarder,
-   * while a newer one runs on their ports: PROTOCOL section 10, accepted (1). Or that a classifier still has, when the
-   * forwarder has asked another one since: before a handoff nothing is kept there. They are judged by their own numbers.
+   * while a newer one runs on their ports: PROTOCOL section 10, accepted (1). Or that a classifier still has, when
+   * the forwarder has asked another one since: before a handoff nothing is kept there. They are judged by their own
+   * numbers.
    */
   readonly #ghosts = new Map<string, Ghost[]>();
   /** Connections whose SYN was sent on ports of a flow that was not told to be over. */

@@ -13,6 +13,7 @@ import { Digest } from "./digest.ts";
 import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
 import { settle } from "./leftovers.ts";
 import { Oracle, type Emitter } from "./oracle.ts";
+import { GIVE_UP_US, Losses } from "./losses.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
 import { tooBig } from "./router.ts";
@@ -38,8 +39,6 @@ const SETTLE_ROUNDS = 5;
 const CONNECTIONS_MAX = 64;
 const PROBLEMS_MAX = 20;
 const EVENTS_MAX = 40;
-/** A client whose forwarder died with it waits this long. */
-const GIVE_UP_US = 40_000_000;
 
 export function run(options: RunOptions): RunResult {
   return new Run(options).result();
@@ -54,13 +53,14 @@ class Run {
     SERVICES.map(({ address }) => address),
     () => this.#unreachable(),
     () => this.#clockSlackMs(),
-    (address, port) => this.#isUnsafe() && this.#moves.isMoving(address, port),
+    (address, port) => this.#isUnsafe() && this.#isMoving(address, port),
   );
   readonly #digest = new Digest();
   /** By the name of each node: its life of now. */
   readonly #emitters = new Map<string, Emitter>();
   readonly #cluster: Cluster;
   readonly #trouble: Trouble;
+  readonly #losses: Losses;
   readonly #servers: SimServer[] = [];
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
@@ -90,10 +90,15 @@ class Run {
     });
     const places = scenario.clients.map(placeOf);
     this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), places, {
-      lost: (backend, cause) => this.#lost(backend, cause),
-      classifierLost: (name, cause) => this.#classifierLost(name, cause),
-      forwarderLost: () => this.#forwarderLost(),
+      lost: (backend, cause) => this.#losses.backend(backend, cause),
+      classifierLost: (name, cause) => this.#losses.classifier(name, cause),
+      forwarderLost: () => this.#losses.forwarder(),
+      clientCut: (place) => this.#losses.client(place),
       note: (what) => this.#note(what),
+    });
+    this.#losses = new Losses({
+      ...{ cluster: this.#cluster, oracle: this.#oracle, moves: this.#moves },
+      ...{ trouble: this.#trouble, visitors: this.#visitors },
     });
     this.#watch();
     const paths = this.#root.child(STREAM.faults);
@@ -327,6 +332,10 @@ class Run {
     return this.#scenario.faultPercentMax > 0 || this.#scenario.troubles.length > 0;
   }
 
+  #isMoving(address: string, port: number): boolean {
+    return this.#moves.isMoving(address, port) || this.#cluster.isLeaving(address, port);
+  }
+
   #opened(visitor: Visitor): void {
     const { backend = "", address, port } = visitor;
     this.#moves.begin(address, port);
@@ -349,39 +358,6 @@ class Run {
       this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(visitor?.backend);
     // Nobody knows how a move ended, or the classifier's answer may wait for a slow reader until its time is over.
     if (isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
-  }
-
-  #lost(backend: string, cause: string): void {
-    this.#oracle.nodeLost(backend, `${backend}: ${cause}`);
-    for (const visitor of this.#visitors) {
-      const { address, port } = visitor;
-      if (visitor.backend !== backend && !this.#moves.isAt(address, port, backend)) continue;
-      this.#oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
-      // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
-      const { forwarder } = this.#cluster;
-      if (!forwarder.isUp || forwarder.role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
-    }
-  }
-
-  /** Whoever waits in silence for an answer of it is told by nobody. */
-  #classifierLost(name: string, cause: string): void {
-    const keys = new Set(this.#oracle.classifierLost(name, cause));
-    for (const visitor of this.#visitors) {
-      if (keys.has(`${visitor.address} ${visitor.port}`)) visitor.giveUpAfter(GIVE_UP_US);
-    }
-  }
-
-  #forwarderLost(): void {
-    const keys = new Set(this.#oracle.forwarderLost());
-    for (const visitor of this.#visitors) {
-      const { address, port, backend } = visitor;
-      // A node that gives its connections up later cannot tell a forwarder that knows nothing of them.
-      const isLost = this.#cluster.backends.some(({ name }) => {
-        const hasIt = name === backend || this.#moves.isAt(address, port, name);
-        return hasIt && (this.#trouble.isUnknown(name) || this.#trouble.maySeemDead(name));
-      });
-      if (keys.has(`${address} ${port}`) || isLost) visitor.giveUpAfter(GIVE_UP_US);
-    }
   }
 
   #settle(): void {

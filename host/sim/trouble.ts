@@ -41,6 +41,8 @@ export interface TroubleEvents {
   classifierLost(classifier: string, cause: string): void;
   /** The forwarder crashed. */
   forwarderLost(): void;
+  /** No packets pass from this client's place, or to it, for a while. */
+  clientCut(place: string): void;
   /** For the record. */
   note(what: string): void;
 }
@@ -238,6 +240,7 @@ export class Trouble {
   /** To the service, from it, or both. */
   #clientPaths(random: SeededRandom): string[] {
     const client = random.pick(this.clients);
+    this.events.clientCut(client);
     const there = [`${client}>${FORWARDER}`];
     const nodes = [FORWARDER, ...this.cluster.backends.map(({ name }) => name)];
     const back = nodes.map((name) => `${name}>${client}`);

@@ -72,6 +72,10 @@ export class Visitor {
     return `${this.#options.place} connection ${this.#number} is ${this.#client.state}`;
   }
 
+  get place(): string {
+    return this.#options.place;
+  }
+
   /** The backend that its connection is meant for; undefined while there is none. */
   get backend(): string | undefined {
     return this.#client && this.#plan.host.split(".")[0];

@@ -4,7 +4,7 @@ import { Worker } from "node:worker_threads";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AF_UNIX, libc, SOCK_NONBLOCK, SOCK_STREAM } from "../../host/linux/libc.ts";
-import { WAITER, type WaiterData } from "../../host/linux/waiter.ts";
+import { WAITER, WAITER_BYTES, type WaiterData } from "../../host/linux/waiter.ts";
 import { until } from "../support/wait.ts";
 
 const waiter = suite("waiter of the watcher");
@@ -15,7 +15,7 @@ waiter("takes a late notification for what it is, and reports on", async () => {
   const [watched, other] = c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
   const [wake, wakeFd] = c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
   const [stop, stopFd] = c.socketpair(AF_UNIX, SOCK_STREAM, 0);
-  const state = new Int32Array(new SharedArrayBuffer(8));
+  const state = new Int32Array(new SharedArrayBuffer(WAITER_BYTES));
   const workerData: WaiterData = { state, fd: watched, stopFd, wakeFd };
   const worker = new Worker(new URL("../../host/linux/waiter.js", import.meta.url), { workerData });
   let ended = false;

@@ -99,4 +99,27 @@ found("probes a silent client by what its owner reported, of which it lacks the 
   again({ seed: 41562, connectionsMax: 4, ...many, troubles, movePercent: 0 });
 });
 
+found("resets the client of a handoff that a classifier elsewhere hears no more of", () => {
+  const troubles = ["long-pause", "tunnel-cut", "pause"] as const;
+  const one = { backends: 4, classifiers: 1, clients: 1, connectionsMax: 4, mannerPercent: 10 };
+  const lossy = { faultPercentMax: 10, bodyMax: 5000, clockPpmMax: 100, movePercent: 20 };
+  again({ seed: 528, ...one, ...lossy, troubles });
+});
+
+found(
+  "lets a silent client leave whose path was cut while it was told that its node is dead",
+  () => {
+    const troubles = ["refuse", "client-cut", "partition"] as const;
+    const many = { backends: 2, clients: 17, connectionsMax: 4, stackPercent: 100, movePercent: 0 };
+    again({
+      seed: 300301,
+      ...many,
+      bodyMax: 300_000,
+      faultPercentMax: 3,
+      clockPpmMax: 100,
+      troubles,
+    });
+  },
+);
+
 found.run();

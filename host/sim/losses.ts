@@ -1,0 +1,84 @@
+/**
+ * What the end of a node means for clients: who may be reset now, and who may never be told (PROTOCOL section 10).
+ * Knows which connections a node may have; must not know packets.
+ */
+import type { Cluster } from "./cluster.ts";
+import type { Moves } from "./moves.ts";
+import type { Oracle } from "./oracle.ts";
+import type { Trouble } from "./trouble.ts";
+import type { Visitor } from "./visitor.ts";
+
+/** A client whom nobody may tell waits this long, and leaves. */
+export const GIVE_UP_US = 40_000_000;
+
+export interface LossesOptions {
+  readonly cluster: Cluster;
+  readonly oracle: Oracle;
+  readonly moves: Moves;
+  readonly trouble: Trouble;
+  readonly visitors: readonly Visitor[];
+}
+
+export class Losses {
+  readonly #options: LossesOptions;
+  /** Places whose packets were cut. */
+  readonly #deaf = new Set<string>();
+
+  constructor(options: LossesOptions) {
+    this.#options = options;
+  }
+
+  backend(backend: string, cause: string): void {
+    const { cluster, oracle, visitors } = this.#options;
+    oracle.nodeLost(backend, `${backend}: ${cause}`);
+    for (const visitor of visitors) {
+      if (!this.#mayHave(backend, visitor)) continue;
+      oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
+      // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
+      const { forwarder } = cluster;
+      const isUntold = !forwarder.isUp || forwarder.role.judge.isRecovering;
+      if (isUntold || this.#deaf.has(visitor.place)) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  /** Whoever waits in silence for an answer of it is told by nobody. */
+  classifier(name: string, cause: string): void {
+    const { oracle, visitors } = this.#options;
+    const keys = new Set(oracle.classifierLost(name, cause));
+    for (const visitor of visitors) {
+      if (keys.has(`${visitor.address} ${visitor.port}`)) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  forwarder(): void {
+    const { cluster, oracle, trouble, visitors } = this.#options;
+    const keys = new Set(oracle.forwarderLost());
+    for (const visitor of visitors) {
+      const { address, port } = visitor;
+      // A node that gives its connections up later cannot tell a forwarder that knows nothing of them.
+      const isLost = cluster.backends.some(({ name }) => {
+        const hasIt = this.#mayHave(name, visitor);
+        return hasIt && (trouble.isUnknown(name) || trouble.maySeemDead(name));
+      });
+      if (keys.has(`${address} ${port}`) || isLost) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  /** R20 ends after a few seconds: where nothing passes meanwhile, the client is not told that its node is dead. */
+  client(place: string): void {
+    const { cluster, trouble, visitors } = this.#options;
+    this.#deaf.add(place);
+    for (const visitor of visitors) {
+      if (visitor.place !== place) continue;
+      const isLost = cluster.backends.some(
+        ({ name }) => this.#mayHave(name, visitor) && trouble.maySeemDead(name),
+      );
+      if (isLost) visitor.giveUpAfter(GIVE_UP_US);
+    }
+  }
+
+  #mayHave(backend: string, visitor: Visitor): boolean {
+    const { address, port } = visitor;
+    return visitor.backend === backend || this.#options.moves.isAt(address, port, backend);
+  }
+}
