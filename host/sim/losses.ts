@@ -21,8 +21,8 @@ export interface LossesOptions {
 
 export class Losses {
   readonly #options: LossesOptions;
-  /** Places whose packets were cut. */
-  readonly #deaf = new Set<string>();
+  /** Places whose packets are cut, and until when. */
+  readonly #deaf = new Map<string, number>();
 
   constructor(options: LossesOptions) {
     this.#options = options;
@@ -36,8 +36,7 @@ export class Losses {
       oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
       // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
       const { forwarder } = cluster;
-      const isUntold = !forwarder.isUp || forwarder.role.judge.isRecovering;
-      if (isUntold || this.#deaf.has(visitor.place)) visitor.giveUpAfter(GIVE_UP_US);
+      if (!forwarder.isUp || forwarder.role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
     }
   }
 
@@ -64,16 +63,21 @@ export class Losses {
     }
   }
 
-  /** R20 ends after a few seconds: where nothing passes meanwhile, the client is not told that its node is dead. */
-  client(place: string): void {
-    const { cluster, trouble, visitors } = this.#options;
-    this.#deaf.add(place);
-    for (const visitor of visitors) {
-      if (visitor.place !== place) continue;
-      const isLost = cluster.backends.some(
-        ({ name }) => this.#mayHave(name, visitor) && trouble.maySeemDead(name),
-      );
-      if (isLost) visitor.giveUpAfter(GIVE_UP_US);
+  /** Nothing passes from this place, or to it, for so long. */
+  cut(place: string, forUs: number): void {
+    const untilUs = this.#options.cluster.scheduler.nowUs() + forUs;
+    this.#deaf.set(place, Math.max(untilUs, this.#deaf.get(place) ?? 0));
+  }
+
+  /** What is sent to this place is lost, as long as it is cut. */
+  isDeaf(place: string): boolean {
+    return this.#options.cluster.scheduler.nowUs() < (this.#deaf.get(place) ?? 0);
+  }
+
+  /** A RST to this place was lost with the others of its rounds: R20 ends after a few seconds. */
+  untold(place: string): void {
+    for (const visitor of this.#options.visitors) {
+      if (visitor.place === place) visitor.giveUpAfter(GIVE_UP_US);
     }
   }
 

@@ -151,18 +151,22 @@ export class Oracle {
     this.#damaged.set(key, [...(this.#damaged.get(key) ?? []), { seq, ack }]);
   }
 
-  /** Watches one packet as it is emitted; `node` is undefined for a client. */
-  watch(node: Emitter | undefined, bytes: Uint8Array, atUs: number): void {
+  /** Watches one packet as it is emitted; `node` is undefined for a client. True: it resets a client. */
+  watch(node: Emitter | undefined, bytes: Uint8Array, atUs: number): boolean {
     this.packets++;
     let segment: TcpPacket;
     try {
       segment = viewTcp(bytes);
     } catch {
-      return;
+      return false;
     }
     if (!node) {
       if (this.#services.has(segment.destination)) this.#fromClient(segment);
-    } else if (this.#services.has(segment.source)) this.#fromService(node, segment, atUs);
+      return false;
+    }
+    if (!this.#services.has(segment.source)) return false;
+    this.#fromService(node, segment, atUs);
+    return (segment.flags & RST) !== 0;
   }
 
   #fromClient(segment: TcpPacket): void {

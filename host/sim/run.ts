@@ -93,7 +93,7 @@ class Run {
       lost: (backend, cause) => this.#losses.backend(backend, cause),
       classifierLost: (name, cause) => this.#losses.classifier(name, cause),
       forwarderLost: () => this.#losses.forwarder(),
-      clientCut: (place) => this.#losses.client(place),
+      clientCut: (place, forUs) => this.#losses.cut(place, forUs),
       note: (what) => this.#note(what),
     });
     this.#losses = new Losses({
@@ -244,7 +244,8 @@ class Run {
     const { network, scheduler } = this.#cluster;
     network.watch = (from, to, bytes, atUs) => {
       if (!to.startsWith("udp:")) {
-        this.#oracle.watch(this.#emitter(from), bytes, atUs);
+        const isReset = this.#oracle.watch(this.#emitter(from), bytes, atUs);
+        if (isReset && this.#losses.isDeaf(to)) this.#losses.untold(to);
         if (this.#latest.has(from) && this.#trouble.mustBeSilent(from)) {
           this.#problem(`I1: ${from} speaks after it was declared dead (R14)`);
         }

@@ -41,8 +41,8 @@ export interface TroubleEvents {
   classifierLost(classifier: string, cause: string): void;
   /** The forwarder crashed. */
   forwarderLost(): void;
-  /** No packets pass from this client's place, or to it, for a while. */
-  clientCut(place: string): void;
+  /** No packets pass from this client's place, or to it, for so long. */
+  clientCut(place: string, forUs: number): void;
   /** For the record. */
   note(what: string): void;
 }
@@ -52,6 +52,10 @@ const SLACK_US = 6_000_000;
 const FIRST_US = 2_000_000;
 const SPAN_US = 5_000_000;
 const SECOND_US = 1_000_000;
+/** Somewhat less than the forwarder and the node wait before they hold each other for dead. */
+const DEAD_US = 4_500_000;
+/** Time for a heartbeat between two silences. */
+const HEARD_AGAIN_US = 500_000;
 /** How long a service manager takes to start a process again. */
 const GAVE_UP_US = 100_000;
 const CUT: Faults = {
@@ -69,6 +73,7 @@ export class Trouble {
   readonly #until = new Map<string, number>();
   /** Backends whose datagrams were held up by a trouble. */
   readonly #cut = new Set<string>();
+  readonly #unheardOf = new Map<string, { readonly fromUs: number; readonly untilUs: number }>();
   /** Until when it may be declared dead. */
   readonly #silentUntil = new Map<string, number>();
 
@@ -145,7 +150,7 @@ export class Trouble {
     else if (kind === "refuse") this.#refuse(name, seconds(0, 3));
     else if (kind === "partition") this.#partition(name, seconds(0, 12), random);
     else if (kind === "tunnel-cut") this.#cutPackets([`${FORWARDER}>${name}`], seconds(0, 15));
-    else if (kind === "client-cut") this.#cutPackets(this.#clientPaths(random), seconds(0, 15));
+    else if (kind === "client-cut") this.#cutClient(random, () => seconds(0, 15));
     else this.#slowBlob(name, seconds(0, 1));
   }
 
@@ -190,7 +195,7 @@ export class Trouble {
     this.events.note(`${name}: paused for ${forUs} us`);
     node.pause();
     this.#trouble(name, forUs);
-    if (name !== FORWARDER && forUs > 5 * SECOND_US) this.#dead(name, forUs, "silent for too long");
+    this.#unheard(name, forUs);
     this.cluster.scheduler.after(forUs, () => {
       node.resume();
       this.events.note(`${name}: goes on`);
@@ -227,7 +232,7 @@ export class Trouble {
     ]);
     this.events.note(`${paths.join(", ")}: cut for ${forUs} us`);
     this.#trouble(name, forUs);
-    if (forUs > 4.5 * SECOND_US) this.#dead(name, forUs, "cut off for too long");
+    this.#unheard(name, forUs);
     this.#fault(paths, CUT, forUs);
   }
 
@@ -238,13 +243,15 @@ export class Trouble {
   }
 
   /** To the service, from it, or both. */
-  #clientPaths(random: SeededRandom): string[] {
+  #cutClient(random: SeededRandom, drawUs: () => number): void {
     const client = random.pick(this.clients);
-    this.events.clientCut(client);
     const there = [`${client}>${FORWARDER}`];
     const nodes = [FORWARDER, ...this.cluster.backends.map(({ name }) => name)];
     const back = nodes.map((name) => `${name}>${client}`);
-    return random.pick([there, back, [...there, ...back]]);
+    const paths = random.pick([there, back, [...there, ...back]]);
+    const forUs = drawUs();
+    this.#cutPackets(paths, forUs);
+    this.events.clientCut(client, forUs);
   }
 
   /** Blobs and messages are late, packets are not: they wait for their connection. */
@@ -266,9 +273,18 @@ export class Trouble {
     }
   }
 
-  #dead(name: string, forUs: number, cause: string): void {
-    this.#silent(name, forUs);
-    this.events.lost(name, cause);
+  /** Neither heard nor hearing; what follows upon another trouble soon is one silence with it. */
+  #unheard(name: string, forUs: number): void {
+    if (name === FORWARDER) return;
+    const nowUs = this.cluster.scheduler.nowUs();
+    const before = this.#unheardOf.get(name);
+    const isOne = before !== undefined && nowUs < before.untilUs + HEARD_AGAIN_US;
+    const fromUs = isOne ? before.fromUs : nowUs;
+    const untilUs = Math.max(nowUs + forUs, isOne ? before.untilUs : 0);
+    this.#unheardOf.set(name, { fromUs, untilUs });
+    if (untilUs - fromUs <= DEAD_US) return;
+    this.#silent(name, untilUs - nowUs);
+    this.events.lost(name, "not heard of for too long");
   }
 
   #silent(name: string, forUs: number): void {

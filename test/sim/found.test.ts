@@ -122,4 +122,17 @@ found(
   },
 );
 
+found("holds a node for dead that is cut off and then stands still", () => {
+  const troubles = ["drain", "partition", "pause"] as const;
+  const few = { backends: 3, clients: 3, connectionsMax: 4, faultPercentMax: 0, clockPpmMax: 100 };
+  again({ seed: 500484, ...few, bodyMax: 300_000, mannerPercent: 10, movePercent: 0, troubles });
+});
+
+found("lets a client leave that misses the end of its handoff because its path was cut", () => {
+  const troubles = ["crash", "client-cut"] as const;
+  const many = { backends: 3, classifiers: 2, clients: 14, connectionsMax: 4, isByRequest: true };
+  const mixed = { faultPercentMax: 0, clockPpmMax: 0, mannerPercent: 10, stackPercent: 30 };
+  again({ seed: 502871, ...many, ...mixed, bodyMax: 5000, movePercent: 80, troubles });
+});
+
 found.run();
