@@ -35,6 +35,8 @@ export interface Flow {
   clientAck: number | undefined;
   /** It sent a RST: whoever hears of it forgets the connection. */
   clientReset: boolean;
+  /** Its owner, a backend or a classifier on a node of its own, sent a RST by its next number. */
+  serverReset: boolean;
   /** From the service. */
   serverIss: number | undefined;
   /** Numbers of the service in earlier connections of the same port, each with the one that follows its FIN. */
@@ -131,6 +133,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientNxt: add(segment.seq, 1),
     clientAck: undefined,
     clientReset: false,
+    serverReset: false,
     serverIss: undefined,
     former: [],
     rival: undefined,

@@ -210,6 +210,8 @@ export class Oracle {
     if (!flow) return object("I6", "segment to a client that never sent a SYN");
     if (segment.flags & RST) {
       if (!this.#ghostOf(key, node, segment)) this.#reset(key, flow, segment, atUs, object);
+      const isOwners = flow.owners.at(-1) === markOf(node) && !node.isForwarder;
+      if (isOwners && segment.seq === flow.serverNxt) flow.serverReset = true;
       return;
     }
     if (isProbe(node, flow, segment, this.#damaged.get(key) ?? [])) return;
@@ -271,7 +273,8 @@ export class Oracle {
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
-    if (flow.clientReset || (isOver(flow) && !flow.serverFinFirst)) {
+    const isReset = flow.clientReset || flow.serverReset;
+    if (isReset || (isOver(flow) && !flow.serverFinFirst)) {
       flow.lateIss = segment.seq;
       return timestamps(flow, segment, object);
     }

@@ -135,4 +135,24 @@ found("lets a client leave that misses the end of its handoff because its path w
   again({ seed: 502871, ...many, ...mixed, bodyMax: 5000, movePercent: 80, troubles });
 });
 
+found("answers a SYN that comes late when the server has reset the connection", () => {
+  const troubles = ["tunnel-cut", "long-pause", "slow-blob"] as const;
+  const many = {
+    backends: 2,
+    clients: 20,
+    connectionsMax: 4,
+    mannerPercent: 60,
+    isByRequest: true,
+  };
+  again({
+    seed: 504107,
+    ...many,
+    bodyMax: 100,
+    faultPercentMax: 10,
+    clockPpmMax: 100,
+    movePercent: 20,
+    troubles,
+  });
+});
+
 found.run();

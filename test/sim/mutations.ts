@@ -189,7 +189,7 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: [
       [
         "  if ((flags & TcpFlag.SYN) != 0) return count(Counter.TOMB_SYN);",
-        "  if ((flags & TcpFlag.SYN) != 0) {\n    changetype<Descriptor>(descriptorPtr).verdict = <u16>stackInput(descriptorPtr, nowUs);\n    return;\n  }",
+        "  if ((flags & TcpFlag.SYN) != 0) {\n    changetype<Descriptor>(descriptorPtr).verdict = <u16>stackInput(descriptorPtr, headerLen, nowUs);\n    return;\n  }",
       ],
     ],
     flags: "--faults 0 --troubles long-pause,crash --clients 20",
