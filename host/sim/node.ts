@@ -19,12 +19,11 @@ import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { copy } from "./slab.ts";
+import { TurnCount } from "./turns.ts";
 
 /** Address of the transport's socket of each node: "udp:NAME". */
 export const udpPlace = (name: string): string => `udp:${name}`;
 const UDP_PORT = 4433;
-/** Turns of a node in one moment: more of them never end. */
-const TURNS_MAX = 20_000;
 /** Room of a socket's receive buffer (SO_RCVBUFFORCE of the daemons). */
 const INBOX_BYTES_MAX = 4 << 20;
 
@@ -177,9 +176,7 @@ class Turns {
   isPaused = false;
   #isDue = false;
   #timerUs = Infinity;
-  /** Turns since time last moved on. */
-  #turns = 0;
-  #turnUs = 0;
+  readonly #count = new TurnCount();
   #isStopped = false;
 
   constructor(
@@ -204,7 +201,7 @@ class Turns {
     this.#isDue = false;
     if (this.#isStopped || this.isPaused) return;
     try {
-      this.#count();
+      this.#count.note(this.scheduler.nowUs());
       if (this.engine.turn()) this.wake();
       this.after();
       this.#arm();
@@ -212,14 +209,6 @@ class Turns {
       this.#isStopped = true;
       this.fail(error);
     }
-  }
-
-  /** @throws Error when the node keeps asking for turns while time stands still */
-  #count(): void {
-    const now = this.scheduler.nowUs();
-    this.#turns = now === this.#turnUs ? this.#turns + 1 : 0;
-    this.#turnUs = now;
-    if (this.#turns > TURNS_MAX) throw new Error(`more than ${TURNS_MAX} turns in one moment`);
   }
 
   #arm(): void {

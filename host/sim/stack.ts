@@ -13,6 +13,7 @@ import type { Scheduler } from "./scheduler.ts";
 import { getU16 } from "./sequence.ts";
 import { RUN_SIZES } from "./sizes.ts";
 import { copy } from "./slab.ts";
+import { TurnCount } from "./turns.ts";
 
 /** Each client has its own service entry, which is how the core knows its addresses. */
 const CONNECTIONS_MAX = 256;
@@ -22,6 +23,7 @@ export class StackHost {
   readonly core: Core;
   readonly #scheduler: Scheduler;
   readonly #failed: (error: unknown) => void;
+  readonly #count = new TurnCount();
   readonly #clients = new Map<number, StackClient>();
   readonly #ways = new Map<string, (bytes: Uint8Array) => void>();
   readonly #known = new Set<string>();
@@ -122,6 +124,7 @@ export class StackHost {
   #turn(): void {
     const { core } = this;
     const now = this.#scheduler.nowUs();
+    this.#count.note(now);
     this.#drainEvents();
     if (core.nextTimeoutUs() <= now) core.handleTimeout(now);
     this.#drainEvents();
