@@ -47,6 +47,12 @@ export interface Plan {
 const STREAM_STEP = 0x9e3779b1;
 const OFFSET_STEP = 0x85ebca6b;
 
+/** A byte, by what names its stream and what places it there. */
+function mixed(named: number, placed: number): number {
+  const bits = named ^ placed;
+  return (bits ^ (bits >>> 13) ^ (bits >>> 21)) & 0xff;
+}
+
 /** Bytes of a stream from `offset` on; the two directions differ. */
 export function pattern(stream: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
@@ -59,8 +65,7 @@ function writePattern(bytes: Uint8Array, stream: number, offset: number): void {
   const named = Math.imul(stream + 1, STREAM_STEP);
   let placed = Math.imul(offset + 1, OFFSET_STEP);
   for (let index = 0; index < bytes.length; index++) {
-    const mixed = named ^ placed;
-    bytes[index] = mixed ^ (mixed >>> 13) ^ (mixed >>> 21);
+    bytes[index] = mixed(named, placed);
     placed = (placed + OFFSET_STEP) | 0;
   }
 }
@@ -76,8 +81,7 @@ export function patternLength(
   const named = Math.imul(stream + 1, STREAM_STEP);
   let placed = Math.imul(offset + 1, OFFSET_STEP);
   for (let at = from; at < to; at++) {
-    const mixed = named ^ placed;
-    if (bytes[at] !== ((mixed ^ (mixed >>> 13) ^ (mixed >>> 21)) & 0xff)) return at - from;
+    if (bytes[at] !== mixed(named, placed)) return at - from;
     placed = (placed + OFFSET_STEP) | 0;
   }
   return to - from;
