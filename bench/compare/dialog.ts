@@ -6,7 +6,8 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { LabNode } from "../../host/lab/lab.ts";
-import { say } from "../../host/lab/script.ts";
+import { startScript } from "../../host/lab/peers.ts";
+import { endWith, say } from "../../host/lab/script.ts";
 
 export interface Dialog<Answer> {
   ask(): Promise<Answer>;
@@ -20,15 +21,9 @@ export async function openDialog<Answer>(
   script: URL,
   input: unknown,
 ): Promise<Dialog<Answer>> {
-  const child = node.exec(process.execPath, ["--enable-source-maps", fileURLToPath(script)], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  const { stdin, stdout, stderr } = child;
+  const { child, stderr } = startScript(node, fileURLToPath(script));
+  const { stdin, stdout } = child;
   if (stdin === null || stdout === null) throw new Error("a script without pipes");
-  let complaint = "";
-  stderr?.on("data", (text: Buffer) => (complaint = (complaint + text.toString()).slice(-4096)));
-  stdin.on("error", () => undefined); // That it has ended is told by its output.
   const ended = once(child, "close");
   const lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
   const tell = async (what: unknown): Promise<unknown> => {
@@ -36,7 +31,7 @@ export async function openDialog<Answer>(
     const { value, done } = await lines.next();
     if (done === true) {
       await ended;
-      throw new Error(`${node.name}: ${complaint.trim() || "the script ended"}`);
+      throw new Error(`${node.name}: ${stderr().trim() || "the script ended"}`);
     }
     return JSON.parse(value) as unknown;
   };
@@ -69,11 +64,5 @@ export function runAsDialog<Input>(
       }
     }
   };
-  void talk().then(
-    () => process.exit(0),
-    (error: unknown) => {
-      process.stderr.write(`${String(error)}\n`);
-      process.exit(1);
-    },
-  );
+  endWith(talk());
 }

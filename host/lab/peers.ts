@@ -2,6 +2,7 @@
  * What stands at both ends of a service in the lab: a real server behind each backend, a kernel TCP client.
  * Knows how to start them (origin.ts, visitor.ts) and their JSON lines; must not know Baton.
  */
+import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { BatonError } from "../errors.ts";
@@ -18,19 +19,13 @@ export const ORIGIN_PORT = 8080;
 
 /** Resolves when the server listens; it ends with the lab. */
 export async function startOrigin(node: LabNode, secrets: KeyAndCertificate): Promise<void> {
-  const child = node.exec(process.execPath, ["--enable-source-maps", ORIGIN], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  let stderr = "";
-  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin?.on("error", () => undefined); // "close" tells.
+  const { child, stderr } = startScript(node, ORIGIN);
   const origin: OriginOptions = { name: node.name, port: ORIGIN_PORT, ...secrets };
   child.stdin?.write(JSON.stringify(origin) + "\n");
   await new Promise<void>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (status) => {
-      const got = complaint(stderr) ?? `exit status ${status}`;
+      const got = complaint(stderr()) ?? `exit status ${status}`;
       reject(
         new BatonError("ERR_BATON_LAB", `server on ${node.name}: expected it to run, got ${got}`),
       );
@@ -48,6 +43,21 @@ export async function visit(
   await runScript<VisitResult>(node, VISITOR, options, onResult);
 }
 
+/** A script of ours on a node, with pipes to it, and what it has said on its standard error so far. */
+export function startScript(
+  node: LabNode,
+  script: string,
+): { readonly child: ChildProcess; readonly stderr: () => string } {
+  const child = node.exec(process.execPath, ["--enable-source-maps", script], {
+    stdio: ["pipe", "pipe", "pipe"],
+    detached: true,
+  });
+  let stderr = "";
+  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdin?.on("error", () => undefined); // "close" tells.
+  return { child, stderr: () => stderr };
+}
+
 /**
  * Runs a script of ours on a node: `input` goes in as one JSON line, each line that comes out is JSON.
  * Rejects when it fails.
@@ -58,13 +68,7 @@ export async function runScript<Line>(
   input: unknown,
   onLine: (line: Line) => void,
 ): Promise<void> {
-  const child = node.exec(process.execPath, ["--enable-source-maps", script], {
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  let stderr = "";
-  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin?.on("error", () => undefined); // "close" tells.
+  const { child, stderr } = startScript(node, script);
   child.stdin?.end(JSON.stringify(input) + "\n");
   if (child.stdout !== null) {
     createInterface({ input: child.stdout }).on("line", (line) => onLine(JSON.parse(line) as Line));
@@ -74,7 +78,7 @@ export async function runScript<Line>(
     child.once("close", resolve);
   });
   if (status === 0) return;
-  const got = complaint(stderr) ?? `exit status ${status}`;
+  const got = complaint(stderr()) ?? `exit status ${status}`;
   throw new BatonError("ERR_BATON_LAB", `client: expected it to do its work, got ${got}`);
 }
 

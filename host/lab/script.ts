@@ -14,14 +14,19 @@ export function runAsScript<Input>(url: string, run: (input: Input) => Promise<v
   const lines = createInterface({ input: process.stdin });
   lines.once("line", (line) => {
     lines.close();
-    void (async () => run(JSON.parse(line) as Input))().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
+    endWith((async () => run(JSON.parse(line) as Input))());
   });
+}
+
+/** The process ends with its work, with status 1 and the error on standard error when that fails. */
+export function endWith(work: Promise<void>): void {
+  void work.then(
+    () => process.exit(0),
+    (error: unknown) => {
+      process.stderr.write(`${String(error)}\n`);
+      process.exit(1);
+    },
+  );
 }
 
 /** One line of output. */
