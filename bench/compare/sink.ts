@@ -28,6 +28,14 @@ import {
   ProgramType,
   readMap,
 } from "../../host/linux/bpf.ts";
+import {
+  ETHER_TYPE,
+  IPV4,
+  IPV4_DESTINATION,
+  IPV4_END,
+  IPV4_SOURCE,
+  MAP_LOOKUP,
+} from "../../host/linux/frame.ts";
 import { runAsDialog } from "./dialog.ts";
 
 export interface SinkWish {
@@ -43,17 +51,11 @@ export interface SinkSays {
 
 export const SINK = new URL(import.meta.url);
 
-const MAP_LOOKUP = 1;
 const PASS = 0;
 const DROP = 2;
 /** struct __sk_buff */
 const DATA = 76;
 const DATA_END = 80;
-const ETHER_TYPE = 12;
-const IPV4 = 0x0008;
-const IPV4_SOURCE = 14 + 12;
-const IPV4_DESTINATION = 14 + 16;
-const IPV4_END = 14 + 20;
 /** Adds a register of 64 bits to memory, in one step for all processors. */
 const ATOMIC_ADD = 0xdb;
 

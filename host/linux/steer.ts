@@ -21,6 +21,16 @@ import {
   set,
   store,
 } from "./assembler.ts";
+import {
+  ETHER_TYPE,
+  IPV4,
+  IPV4_DESTINATION,
+  IPV4_END,
+  IPV6,
+  IPV6_DESTINATION,
+  IPV6_END,
+  MAP_LOOKUP,
+} from "./frame.ts";
 
 export interface SteerMaps {
   /** Descriptor of a hash map by IPv4 address, four bytes in network order. */
@@ -31,22 +41,12 @@ export interface SteerMaps {
   readonly sockets: number;
 }
 
-const MAP_LOOKUP = 1;
 const REDIRECT_MAP = 51;
 const XDP_PASS = 2;
 /** struct xdp_md */
 const DATA = 0;
 const DATA_END = 4;
 const QUEUE = 16;
-/** Offsets in the frame; EtherTypes as a little-endian load sees them. */
-const ETHER_TYPE = 12;
-const IPV4 = 0x0008;
-const IPV6 = 0xdd86;
-const IPV4_DESTINATION = 14 + 16;
-const IPV4_END = 14 + 20;
-const IPV6_DESTINATION = 14 + 24;
-const IPV6_END = 14 + 40;
-
 /** The program for a device with this MAC address (6 bytes). */
 export function steerProgram(maps: SteerMaps, mac: Uint8Array): Uint8Array {
   const view = new DataView(mac.buffer, mac.byteOffset);
