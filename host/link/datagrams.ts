@@ -2,6 +2,7 @@
  * Datagrams of connected UDP sockets by system calls: a third of what dgram takes for each. Keeps every byte
  * that the kernel sees in arrays that do not move; must not know whose sockets these are. recvmmsg(2).
  */
+import { Slab } from "../core/slab.ts";
 import { EAGAIN } from "../linux/errno.ts";
 import { libc, type Libc } from "../linux/libc.ts";
 import { MessageArray } from "../linux/mmsg.ts";
@@ -24,8 +25,7 @@ export class Datagrams {
   readonly #slots = new Uint8Array(new ArrayBuffer(BATCH * SLOT_BYTES));
   readonly #names: readonly Uint8Array[];
   readonly #out = new Uint8Array(new ArrayBuffer(SEND_BYTES_MAX));
-  #slab = new Uint8Array(SLAB_BYTES);
-  #slabUsed = 0;
+  readonly #slab = new Slab(SLAB_BYTES);
   readonly #outAt: number;
 
   /** Throws where system calls cannot be had. */
@@ -55,22 +55,14 @@ export class Datagrams {
       if (count < 0) return count === -EAGAIN ? 0 : count;
       for (let index = 0; index < count; index += 1) {
         const start = index * SLOT_BYTES;
-        take(this.#copy(start, this.#messages.received(index)), this.#names[index]!);
+        take(
+          this.#slab.copy(this.#slots, start, start + this.#messages.received(index)),
+          this.#names[index]!,
+        );
         this.#messages.name(index, SOCKADDR_BYTES_MAX); // the kernel wrote how long this one was
       }
       if (count < BATCH) return 0;
     }
     return 0;
-  }
-
-  #copy(start: number, length: number): Uint8Array {
-    if (this.#slabUsed + length > SLAB_BYTES) {
-      this.#slab = new Uint8Array(SLAB_BYTES);
-      this.#slabUsed = 0;
-    }
-    const copy = this.#slab.subarray(this.#slabUsed, this.#slabUsed + length);
-    this.#slabUsed += length;
-    copy.set(this.#slots.subarray(start, start + length));
-    return copy;
   }
 }

@@ -6,7 +6,7 @@ import type { PacketBatch } from "../core/batch.ts";
 import type { Link } from "../link/link.ts";
 import type { Network } from "./network.ts";
 import { addressText } from "./packet.ts";
-import { copy } from "./slab.ts";
+import { slab } from "./slab.ts";
 
 const QUEUE_MAX = 4096;
 
@@ -45,7 +45,7 @@ export class SimLink implements Link {
 
   transmit(batch: PacketBatch, index: number): boolean {
     const ptr = batch.ptr(index);
-    const bytes = copy(batch.memory, ptr, ptr + batch.len(index));
+    const bytes = slab.copy(batch.memory, ptr, ptr + batch.len(index));
     this.counters.transmitted++;
     this.#network.sendTo(this.name, destination(bytes), bytes);
     return true;

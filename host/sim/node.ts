@@ -18,7 +18,7 @@ import type { HostClock } from "./clock.ts";
 import type { Network } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { copy } from "./slab.ts";
+import { slab } from "./slab.ts";
 import { TurnCount } from "./turns.ts";
 
 /** Address of the transport's socket of each node: "udp:NAME". */
@@ -157,7 +157,7 @@ export class SimNode<R extends SimRole> {
   #sendDatagrams(next: () => OutgoingDatagram | undefined): void {
     const { network } = this.#options;
     for (let out = next(); out; out = next()) {
-      network.send(udpPlace(this.name), out.to.address, copy(out.bytes));
+      network.send(udpPlace(this.name), out.to.address, slab.copy(out.bytes));
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import { formatAddress, parseAddress } from "../core/address.ts";
 import { getU16, getU32, putU16, putU32 } from "./sequence.ts";
-import { room } from "./slab.ts";
+import { slab } from "./slab.ts";
 
 /** An address given as text or as bytes in network order. */
 export type Address = string | Uint8Array;
@@ -178,7 +178,7 @@ export function buildTcp(fields: IpFields & TcpFields): Uint8Array {
   const [source, destination] = [toAddress(fields.source), toAddress(fields.destination)];
   const at = ipHeaderLen(fields, source);
   const len = 20 + options.length + payload.length;
-  const out = room(at + len);
+  const out = slab.room(at + len);
   putU16(out, at, fields.sourcePort);
   putU16(out, at + 2, fields.destinationPort);
   putU32(out, at + 4, fields.seq ?? 0);

@@ -12,7 +12,7 @@ import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { getU16 } from "./sequence.ts";
 import { RUN_SIZES } from "./sizes.ts";
-import { copy } from "./slab.ts";
+import { slab } from "./slab.ts";
 import { TurnCount } from "./turns.ts";
 
 /** Each client has its own service entry, which is how the core knows its addresses. */
@@ -147,7 +147,7 @@ export class StackHost {
   #transmit(index: number): void {
     const { tx } = this.core;
     const ptr = tx.ptr(index);
-    const bytes = copy(tx.memory, ptr, ptr + tx.len(index));
+    const bytes = slab.copy(tx.memory, ptr, ptr + tx.len(index));
     if (this.#silent.has(endOf(bytes, true))) return;
     this.#ways.get(sourceOf(bytes))?.(bytes);
   }

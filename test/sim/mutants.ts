@@ -77,7 +77,7 @@ function run(command: string, args: readonly string[], home: string): string {
 }
 
 export function judge(mutation: Mutation, first: number, seeds: number): Outcome {
-  const home = mkdtempSync(join(tmpdir(), "baton-mutant-"));
+  const home = mkdtempSync(join(tmpdir(), `baton-mutant-${process.pid}-`));
   try {
     build(mutation, home);
     const main = join(home, "build", "host", "cli", "main.js");

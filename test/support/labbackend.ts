@@ -52,16 +52,18 @@ export async function runLabBackend(
   const { node } = await openBackend({
     ...{ config: applicationConfig(flags), application, reporter },
     log: daemonLog(true),
-    restart: () => process.exit(1),
+    restart: () => fail(`${flags.name}: lost contact, every connection was given up`),
   });
-  node.failed.catch((error: unknown) => {
-    process.stderr.write(`${String(error)}\n`);
-    process.exit(1);
-  });
+  node.failed.catch(fail);
   process.once("SIGINT", () => {
     say({ event: "counters", ...node.counters() });
     node.close();
     process.exit(0);
   });
   say({ event: "ready" });
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`${String(error)}\n`);
+  process.exit(1);
 }
