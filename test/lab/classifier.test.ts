@@ -61,10 +61,15 @@ classifier(KILLED, () =>
     await until("the downloads are handed over", LIMIT_MS, () => {
       return decidedAt(service, "c1") + decidedAt(service, "c2") >= before + long.length;
     });
+    const halves = new Set<number>();
+    const capture = await lab.capture("client", ({ direction, sourcePort, tcp }) => {
+      if (direction === "out" && tcp?.payloadLen === parts[0]?.length) halves.add(sourcePort);
+    });
     const asked = askRaw(lab.nodes.client, half, "at once");
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS / 2));
+    await until("every first half is sent", LIMIT_MS, () => halves.size === HALF_READ);
     cluster.classifiers.get("c1")?.child.kill("SIGKILL");
     const results = await asked;
+    await capture.stop();
     const ends = { c1: 0, c2: 0 };
     for (const { received, end, localPort } of results) {
       const owner = service.classifierOf(localPort, NODES) as "c1" | "c2";
