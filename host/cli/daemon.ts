@@ -1,14 +1,8 @@
 /** The commands that run a node until a signal: parse, check, dispatch. */
 import type { Command } from "commander";
-import {
-  BACKEND_FLAGS,
-  backendConfig,
-  CLASSIFIER_FLAGS,
-  classifierConfig,
-  FORWARDER_FLAGS,
-  forwarderConfig,
-} from "../config/config.ts";
+import { backendConfig, classifierConfig, forwarderConfig } from "../config/config.ts";
 import type { BackendConfig, ClassifierConfig, ForwarderConfig } from "../config/config.ts";
+import { BACKEND_FLAGS, CLASSIFIER_FLAGS, FORWARDER_FLAGS } from "../config/flags.ts";
 import type { FlagInput, Schema } from "../config/schema.ts";
 import { addFlags, flagInput } from "./flags.ts";
 import { DAEMON_SIGNALS, stopSignal } from "./process.ts";

@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Command } from "commander";
-import { DEFAULT_KEY_FILE } from "../config/config.ts";
+import { DEFAULT_KEY_FILE } from "../config/flags.ts";
 
 const STDOUT = "-";
 const OWNER_ONLY = 0o700;

@@ -2,7 +2,8 @@
  * Operators' orders at a forwarder: which is given to whom, and what is told of it. Knows the control socket
  * and the forwarder's drains; must not know how connections move.
  */
-import { controlPath, type ForwarderConfig } from "../config/config.ts";
+import type { ForwarderConfig } from "../config/config.ts";
+import { controlPath } from "../config/flags.ts";
 import { openControl, type ControlServer } from "../control/server.ts";
 import type { ControlAnswer, ControlProgress, ControlRequest } from "../control/protocol.ts";
 import { BatonError } from "../errors.ts";

@@ -4,7 +4,7 @@
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { controlPath } from "../config/config.ts";
+import { controlPath } from "../config/flags.ts";
 import { askControl } from "../control/client.ts";
 import type { ControlAnswer, ControlProgress } from "../control/protocol.ts";
 import { BatonError } from "../errors.ts";

@@ -4,13 +4,8 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import fc from "fast-check";
-import {
-  BACKEND_FLAGS,
-  backendConfig,
-  classifierConfig,
-  FORWARDER_FLAGS,
-  forwarderConfig,
-} from "../../host/config/config.ts";
+import { backendConfig, classifierConfig, forwarderConfig } from "../../host/config/config.ts";
+import { BACKEND_FLAGS, FORWARDER_FLAGS } from "../../host/config/flags.ts";
 import type { FlagInput } from "../../host/config/schema.ts";
 import { BatonError } from "../../host/errors.ts";
 
