@@ -31,6 +31,8 @@ export interface BackendOptions {
   readonly mtu?: number;
   /** NAME=NUMBER, as in `--limit`. */
   readonly limit?: readonly string[];
+  /** Ask for huge pages: faster with very many connections, more memory with few. */
+  readonly hugePages?: boolean;
 }
 
 /**
@@ -39,7 +41,7 @@ export interface BackendOptions {
  * @throws BatonError with the code of what is missing or wrong
  */
 export async function createBackend(options: BackendOptions): Promise<Backend> {
-  const { name, tunnel, forwarder, listen, keyFile, link, egress, mtu, limit } = options;
+  const { name, tunnel, forwarder, listen, keyFile, link, egress, mtu, limit, hugePages } = options;
   const config = applicationConfig({
     tunnel,
     forwarder,
@@ -50,6 +52,7 @@ export async function createBackend(options: BackendOptions): Promise<Backend> {
     ...(egress === undefined ? {} : { egress }),
     ...(mtu === undefined ? {} : { mtu: String(mtu) }),
     ...(limit === undefined ? {} : { limit }),
+    ...(hugePages === undefined ? {} : { "huge-pages": hugePages }),
   });
   const backend = new ApplicationBackend({
     drain: () => running.backend.drain(),

@@ -2,7 +2,7 @@
  * The forwarder's and the node's packet path: packets of random flows out of very many, every check of the
  * product in place. Filling the slots is not timed.
  */
-import koffi from "koffi";
+import { adviseHugePages } from "../../host/linux/huge.ts";
 import { type TestCore, openCore } from "../../test/support/core.ts";
 import { fill, initCore, setTuple, withAddress } from "../../test/support/batch.ts";
 import { ACK, buildTcp, option } from "../../test/support/packet.ts";
@@ -10,7 +10,6 @@ import { median } from "./wire.ts";
 
 export const PACKETS = 1 << 16;
 const IMAGE = 128;
-const MADV_HUGEPAGE = 14;
 const FLOW_BASE = 0x00010001;
 const OWN = { 4: "10.9.0.1", 6: "fd09::1" };
 const PEER = { 4: "10.9.0.2", 6: "fd09::2" };
@@ -70,7 +69,7 @@ function prepare({ family, decapsulate, flows, huge }: EncapOptions): TestCore {
     slotBytes: 2048,
   });
   if (initialised !== 0) throw new Error(`init returned ${initialised}`);
-  if (huge) adviseHuge(core.bytes);
+  if (huge) adviseHugePages(core.bytes);
   withAddress(core, OWN[family], core.f.tunnelSet!);
   withAddress(core, PEER[family], (f, ptr) => core.f.peerSet!(1, f, ptr));
   withAddress(core, VIP[family], (f, ptr) => core.f.serviceAdd!(f, ptr, 80, 0, 0));
@@ -89,14 +88,6 @@ function prepare({ family, decapsulate, flows, huge }: EncapOptions): TestCore {
     if (set !== 0) throw new Error(`flow ${index}: ${set}`);
   }
   return core;
-}
-
-/** madvise(MADV_HUGEPAGE) on linear memory. */
-function adviseHuge(memory: Uint8Array): void {
-  const libc = koffi.load("libc.so.6");
-  const madvise = libc.func("int madvise(uintptr_t addr, size_t length, int advice)");
-  const advised: unknown = madvise(koffi.address(memory), memory.length, MADV_HUGEPAGE);
-  if (advised !== 0) process.stderr.write(`madvise: errno ${koffi.errno()}\n`);
 }
 
 /** Consecutive, as a connection counter gives them, without zero halves. */

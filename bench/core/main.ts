@@ -4,7 +4,7 @@
  *   npm run bench:core [-- --json] [-- --only PART] [-- --rounds 5] [-- --huge]
  *
  * Every check of the product is in place. Trust ratios within one run more than absolute figures. With --huge the
- * tables get huge pages where the system gives them on request; no daemon asks for them.
+ * tables get huge pages, as those of a daemon with --huge-pages.
  */
 import { type EncapResult, encapsulation } from "./encap.ts";
 import { bytesPerIdleConnection, bytesPerMapping, tickRatio } from "./memory.ts";

@@ -43,6 +43,8 @@ export interface NodeConfig {
   readonly mtu: number | undefined;
   readonly limits: Limits;
   readonly timeouts: Timeouts;
+  /** Ask the kernel for huge pages for the core's memory. */
+  readonly hugePages: boolean;
   /** Log and report in JSON lines. */
   readonly json: boolean;
   /** Report only connections that failed. */
@@ -156,7 +158,7 @@ function memberConfig(flags: NodeFlags & { forwarder: readonly PeerSpec[] }): Me
 type NodeFlags = Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>;
 
 function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: string): NodeConfig {
-  const { tunnel: tunnels, mtu, json, quiet } = flags;
+  const { tunnel: tunnels, mtu, "huge-pages": hugePages, json, quiet } = flags;
   const name = flags.name ?? within("--name", () => parseName(hostname().split(".")[0] ?? ""));
   require(tunnels, "tunnel", "ADDRESS");
   within("--tunnel", () => checkTunnels(tunnels));
@@ -182,6 +184,7 @@ function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: stri
     mtu,
     limits: Object.fromEntries(flags.limit) as Limits,
     timeouts: Object.fromEntries(flags.timeout) as Timeouts,
+    hugePages,
     json,
     quiet,
   };

@@ -88,6 +88,9 @@ export const NODE_FLAGS = {
   ),
   limit: many("NAME=NUMBER", `${Object.keys(LIMITS).join(", ")}`, parseLimit),
   config: one("FILE", "read flags from this JSON file; those given here win", parsePath),
+  "huge-pages": onOff(
+    "ask for huge pages: faster with very many connections, more memory with few",
+  ),
   json: onOff("log in JSON lines"),
   quiet: onOff("report only connections that failed"),
 };

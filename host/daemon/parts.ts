@@ -16,6 +16,7 @@ import type { Link } from "../link/link.ts";
 import { Loop } from "../link/loop.ts";
 import { systemRandom } from "../link/random.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
+import { adviseHugePages } from "../linux/huge.ts";
 import type { Route } from "../linux/route.ts";
 import type { Routing } from "../node/connection.ts";
 import { Engine, type Role } from "../node/engine.ts";
@@ -81,6 +82,7 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const clock = new SystemClock();
   const cipher = createCipher();
   const core = openCore(options, cipher, keyFile, clock);
+  if (config.hugePages) tryHugePages(core, log);
   const udp = await openUdp({ listen: config.listen });
   try {
     const links = await openLinks(config, {
@@ -240,6 +242,16 @@ function openCore(
     for (const { address } of peer.tunnels) core.setPeer(index + 1, addressBytes(address));
   }
   return core;
+}
+
+/** An advice: a kernel that does not take it makes a node slower, not wrong. */
+function tryHugePages(core: Core, log: Log): void {
+  try {
+    adviseHugePages(core.memory);
+  } catch (error) {
+    if (!(error instanceof BatonError)) throw error;
+    log.write("warn", error.message);
+  }
 }
 
 /** The defaults fit; what a user asked for may not. */

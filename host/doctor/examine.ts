@@ -57,6 +57,13 @@ export function examine(machine: Machine): Finding[] {
     ),
     slower(
       machine,
+      "huge",
+      "--huge-pages",
+      "the kernel gives them on request",
+      "very many connections cost more time a packet",
+    ),
+    slower(
+      machine,
       "cipher",
       "encryption",
       "OpenSSL directly",

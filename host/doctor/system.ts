@@ -7,6 +7,7 @@ import { arch, networkInterfaces } from "node:os";
 import { coreBuild } from "../core/builds.ts";
 import { BatonError } from "../errors.ts";
 import { createFastCipher } from "../link/cipher.ts";
+import { adviseHugePages } from "../linux/huge.ts";
 import { deviceMtu, isUp, openTunDevice } from "../linux/device.ts";
 import {
   AF_INET,
@@ -30,6 +31,7 @@ export const TRIALS = [
   "raw",
   "xdp",
   "buffer",
+  "huge",
 ] as const;
 export type Trial = (typeof TRIALS)[number];
 
@@ -62,6 +64,7 @@ export interface Machine {
 const AF_XDP = 44;
 const IPPROTO_RAW = 255;
 const RECEIVE_BYTES = 4 << 20;
+const HUGE_BYTES = 4 << 20;
 /** adjtimex(2): struct timex has 208 bytes; with modes 0 it only reads. */
 const TIMEX_BYTES = 4096;
 const TIME_ERROR = 5;
@@ -103,6 +106,7 @@ const ATTEMPTS: Readonly<Record<Trial, () => void>> = {
       libc().close(fd);
     }
   },
+  huge: () => adviseHugePages(new Uint8Array(HUGE_BYTES)),
 };
 
 /** A device that goes with its descriptor. */

@@ -60,6 +60,8 @@ export interface CheckedCalls {
   getsockopt(fd: number, level: number, option: number): number;
   /** With a byte array: the kernel reads and writes it. `what` names the request in an error. */
   ioctl(fd: number, request: number, argument: Uint8Array | number, what: string): number;
+  /** Tells the kernel how the pages from `address` on will be used. */
+  madvise(address: number, length: number, advice: number): void;
   /**
    * Waits until one of `[fd, events]` is ready; the ready events of each, all 0 after the time-out or
    * a signal.
@@ -180,6 +182,7 @@ function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
   const close = declare("int close(int fd)");
   const dup3 = declare("int dup3(int from, int to, int flags)");
   const poll = declare("int poll(void *fds, uint64_t count, int timeout)");
+  const madvise = declare("int madvise(uintptr_t address, size_t length, int advice)");
   const ioctlPointer = declare("int ioctl(int fd, uint64_t request, void *argument)");
   const ioctlNumber = declare("int ioctl(int fd, uint64_t request, uint64_t argument)");
   const check = (what: string, result: number): number => {
@@ -195,6 +198,7 @@ function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
       typeof argument === "number"
         ? check(what, ioctlNumber(fd, request, argument))
         : check(what, ioctlPointer(fd, request, argument)),
+    madvise: (address, length, advice) => void check("madvise", madvise(address, length, advice)),
     poll: (fds, timeoutMs) => {
       // struct pollfd: int fd; short events, revents.
       const shorts = new Int16Array(fds.length * 4);
@@ -210,7 +214,7 @@ function checkedCalls(koffi: Koffi, declare: Declare): CheckedCalls {
   };
 }
 
-type SocketCalls = Omit<CheckedCalls, "open" | "close" | "dup3" | "ioctl" | "poll">;
+type SocketCalls = Omit<CheckedCalls, "open" | "close" | "dup3" | "ioctl" | "madvise" | "poll">;
 
 function socketCalls(
   koffi: Koffi,

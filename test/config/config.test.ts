@@ -60,7 +60,7 @@ config("gives a forwarder its defaults", () => {
   assert.is(made.keyFile, "/etc/baton/cluster.key");
   assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
   assert.is(made.ecn, false);
-  assert.is(made.quiet, false);
+  assert.equal([made.quiet, made.hugePages], [false, false]);
   assert.equal([made.limits, made.timeouts], [{}, {}]);
   assert.equal(
     made.rules.map(({ text, pool }) => [text, pool.backends.join()]),
@@ -87,6 +87,7 @@ config("takes every flag of a forwarder", () => {
     timeout: ["head=5s", "keep-alive=1m", "user=2m"],
     json: true,
     quiet: true,
+    "huge-pages": true,
   });
   assert.equal(made.limits, {
     connectionsMax: 4_096,
@@ -102,7 +103,7 @@ config("takes every flag of a forwarder", () => {
   assert.is(made.ecn, true);
   assert.is(made.mtu, 9_000);
   assert.is(made.json, true);
-  assert.is(made.quiet, true);
+  assert.equal([made.quiet, made.hugePages], [true, true]);
   assert.equal(structuredClone(made), made, "can be sent to a Worker");
 });
 

@@ -3,13 +3,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { ClusterOptions } from "../../host/lab/cluster.ts";
 import { patternSha256 } from "../../host/lab/pattern.ts";
-import { BatonError } from "../../host/errors.ts";
-import * as errno from "../../host/linux/errno.ts";
-import { createMap, MapType } from "../../host/linux/bpf.ts";
-import { libc } from "../../host/linux/libc.ts";
-import { XskSocket } from "../../host/linux/xsk.ts";
 import { FAMILIES, IS_FULL, MIB, withService, type TestService } from "../support/labservice.ts";
 import { until } from "../support/lab.ts";
+import { reasonAgainstXdp } from "../support/xdp.ts";
 
 const xdp = suite("xdp in the lab");
 const BULK = IS_FULL ? 256 * MIB : 16 * MIB;
@@ -20,21 +16,9 @@ const SETUPS: readonly (readonly [string, Partial<ClusterOptions>])[] = [
   ["every node", { forwarderFlags: LINK, backendFlags: LINK }],
 ];
 
-/** Why this system cannot have the link; empty when it can. */
-function reason(): string {
-  try {
-    libc().close(createMap(MapType.HASH, 4, 4, 1));
-    new XskSocket().close();
-    return "";
-  } catch (error) {
-    if (error instanceof BatonError && errno.isUnavailable(error)) return error.message;
-    throw error;
-  }
-}
-
 function test(name: string, body: () => Promise<void>): void {
   xdp(name, async () => {
-    const missing = reason();
+    const missing = reasonAgainstXdp();
     if (missing === "") await body();
     else process.stdout.write(`SKIP ${name}: ${missing}\n`);
   });
