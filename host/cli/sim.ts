@@ -37,6 +37,7 @@ interface Flags {
   readonly clockPpm?: string;
   readonly moves?: string;
   readonly manners?: string;
+  readonly waits?: string;
   readonly ownStack?: string;
   readonly byRequest?: boolean;
   readonly plain?: boolean;
@@ -71,6 +72,7 @@ export function addSim(program: Command): void {
     .option("--clock-ppm <PPM>", "how far from real time a node's clock may run, in millionths")
     .option("--moves <PERCENT>", "after how many arrivals a connection moves to another backend")
     .option("--manners <PERCENT>", "how many answers overlap, dawdle or break off")
+    .option("--waits <PERCENT>", "how many answers are long in coming")
     .option("--own-stack <PERCENT>", "how many clients run the product's own stack")
     .option(
       "--by-request",
@@ -121,6 +123,7 @@ async function given(flags: Flags): Promise<Given> {
     movePercent: count(flags.moves, "--moves", 0, 100),
     stackPercent: count(flags.ownStack, "--own-stack", 0, 100),
     mannerPercent: count(flags.manners, "--manners", 0, 100),
+    waitPercent: count(flags.waits, "--waits", 0, 100),
     isByRequest: flags.byRequest,
     isPlain: flags.plain === true ? true : undefined,
   };

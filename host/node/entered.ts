@@ -14,6 +14,10 @@ interface Entry {
 export class Entered {
   private readonly all = new Map<number, Entry>();
 
+  get size(): number {
+    return this.all.size;
+  }
+
   add(connection: number, forwarder: NodeId, tuple: Tuple): void {
     this.all.set(connection, { forwarder, tuple });
   }

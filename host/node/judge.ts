@@ -65,6 +65,11 @@ export class Judge {
     return this.book.counters;
   }
 
+  /** Flow identifiers that are out and not at rest yet. */
+  get flowsInUse(): number {
+    return this.book.ids?.inUse ?? 0;
+  }
+
   get isRecovering(): boolean {
     return this.recovery.isOn;
   }

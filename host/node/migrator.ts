@@ -57,6 +57,11 @@ export class Migrator {
     this.arrivals = new Arrivals(world, epoch, forwarders, outgoing, departures, count);
   }
 
+  /** Connections accepted here whose end has to be reported, because a forwarder may have an entry for them. */
+  get enteredCount(): number {
+    return this.entered.size;
+  }
+
   addForwarder(id: NodeId): void {
     this.forwarders.add(id);
   }

@@ -124,18 +124,6 @@ export class Cluster {
     return classifiers.length === 0 ? name === FORWARDER : classifiers.includes(name);
   }
 
-  /** A classifier hands this client's connection over, and has not heard how that ended. */
-  isLeaving(address: string, port: number): boolean {
-    return [this.forwarder, ...this.classifiers].some(({ role }) =>
-      [...role.migrator.outgoing.values()].some(
-        ({ state, tuple }) =>
-          state !== "waiting" &&
-          tuple.remotePort === port &&
-          formatAddress(tuple.remote) === address,
-      ),
-    );
-  }
-
   /** How often a node has been started. */
   life(name: string): number {
     return this.#lives.get(name) ?? 0;

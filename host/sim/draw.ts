@@ -60,16 +60,20 @@ export interface PlanRange {
   readonly isPlain: boolean;
   /** How many percent of all exchanges the server does not simply answer. */
   readonly mannerPercent: number;
+  /** How many percent of all answers are long in coming. */
+  readonly waitPercent: number;
 }
 
 /** `number` is unique among the connections of a run: it names their bytes. */
 export function drawPlan(random: SeededRandom, number: number, range: PlanRange): Plan {
-  const { backends, bodyMax, isPlain, mannerPercent } = range;
+  const { backends, bodyMax, isPlain, mannerPercent, waitPercent } = range;
   const exchanges = Array.from({ length: 1 + random.below(3) }, (_, turn) => ({
     stream: number * 8 + turn,
     up: random.below(bodyMax),
     down: ANSWER_MIN + random.below(bodyMax),
-    manner: drawManner(random.child("manner").child(turn), mannerPercent),
+    manner:
+      drawManner(random.child("manner").child(turn), mannerPercent) +
+      (random.child("wait").child(turn).chance(waitPercent) ? "w" : ""),
   }));
   const plan: Plan = {
     host: `${random.pick(backends)}.example`,

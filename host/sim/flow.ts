@@ -43,8 +43,10 @@ export interface Flow {
   readonly former: Range[];
   /** What another classifier answered to the same SYN: the client decides. */
   rival: Rival | undefined;
-  /** Of the last SYN-ACK that answered a late SYN of this connection, after its end. */
-  lateIss: number | undefined;
+  /** Whose SYN-ACK the client did not take. */
+  readonly losers: string[];
+  /** Of SYN-ACKs that answered a late SYN of this connection, after its end, or that the client did not take. */
+  readonly lateIss: Set<number>;
   serverShift: number;
   serverEdge: number | undefined;
   serverNxt: number | undefined;
@@ -119,7 +121,7 @@ export function numbers(flow: Flow, segment: TcpPacket, object: Object): void {
 /** What the client could acknowledge: the connection's own, and what a late SYN made. */
 export function rangesOf({ serverIss, serverNxt, lateIss }: Flow): Range[] {
   const own = serverIss === undefined ? [] : [{ from: serverIss, to: serverNxt ?? serverIss }];
-  return lateIss === undefined ? own : [...own, { from: lateIss, to: add(lateIss, 1) }];
+  return [...own, ...[...lateIss].map((from) => ({ from, to: add(from, 1) }))];
 }
 
 export function newFlow(segment: TcpPacket): Flow {
@@ -137,7 +139,8 @@ export function newFlow(segment: TcpPacket): Flow {
     serverIss: undefined,
     former: [],
     rival: undefined,
-    lateIss: undefined,
+    losers: [],
+    lateIss: new Set(),
     serverShift: 0,
     serverEdge: undefined,
     serverNxt: undefined,
@@ -159,7 +162,8 @@ export function newFlow(segment: TcpPacket): Flow {
  * acknowledges one of the two.
  */
 export function contend(flow: Flow, owner: string, segment: TcpPacket): void {
-  flow.lateIss = segment.seq;
+  flow.lateIss.add(segment.seq);
+  flow.losers.push(owner);
   if (flow.clientAck !== undefined) return;
   const scale = segment.options.find(({ kind }) => kind === 3);
   const [iss, shift, tsVal] = [segment.seq, scale?.bytes[0] ?? 0, timestampOf(segment)];
@@ -168,10 +172,12 @@ export function contend(flow: Flow, owner: string, segment: TcpPacket): void {
 
 /** The first ACK of a client names the SYN-ACK that it took. */
 export function choose(flow: Flow, { ack }: TcpPacket): void {
-  const { rival, serverIss, owners } = flow;
+  const { rival, serverIss, owners, losers } = flow;
   if (!rival || ack !== add(rival.iss, 1)) return;
-  owners.splice(0, owners.length, rival.owner);
-  flow.lateIss = serverIss;
+  const [first] = owners.splice(0, owners.length, rival.owner);
+  losers.splice(0, losers.length, ...losers.filter((owner) => owner !== rival.owner), first ?? "");
+  flow.lateIss.delete(rival.iss);
+  if (serverIss !== undefined) flow.lateIss.add(serverIss);
   flow.serverIss = rival.iss;
   flow.serverNxt = add(rival.iss, 1);
   flow.serverShift = flow.hasScale ? rival.shift : 0;

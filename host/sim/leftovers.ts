@@ -45,8 +45,10 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
   });
   expectNone(mappings.length, `mappings (${mappings.slice(0, 3).join(", ")})`);
   expectNone(role.judge.openCount, "entries of the judge");
+  expectNone(role.judge.flowsInUse, "flow identifiers in use");
   expectNone(role.classifier.size, "connections of the classifier");
   expectNone(role.migrator.outgoing.size, "moves of the classifier");
+  expectNone(role.migrator.enteredCount, "ends that the classifier has to report");
   for (const { name, core, role, isUp } of classifiers) {
     if (!isUp) continue;
     let records = 0;
@@ -54,6 +56,7 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
     expectNone(records, `${name}: records`);
     expectNone(role.classifier.size, `${name}: connections`);
     expectNone(role.migrator.outgoing.size, `${name}: moves`);
+    expectNone(role.migrator.enteredCount, `${name}: ends to be reported`);
     found.push(...inUse(name, core.usage()));
     expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
   }

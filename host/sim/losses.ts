@@ -3,6 +3,7 @@
  * Knows which connections a node may have; must not know packets.
  */
 import type { Cluster } from "./cluster.ts";
+import type { Doubts } from "./doubt.ts";
 import type { Moves } from "./moves.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Trouble } from "./trouble.ts";
@@ -15,6 +16,7 @@ export interface LossesOptions {
   readonly cluster: Cluster;
   readonly oracle: Oracle;
   readonly moves: Moves;
+  readonly doubts: Doubts;
   readonly trouble: Trouble;
   readonly visitors: readonly Visitor[];
 }
@@ -81,8 +83,12 @@ export class Losses {
     }
   }
 
+  /** It has it, is about to give it away, or may be given it at any moment. */
   #mayHave(backend: string, visitor: Visitor): boolean {
     const { address, port } = visitor;
-    return visitor.backend === backend || this.#options.moves.isAt(address, port, backend);
+    const { moves, doubts } = this.#options;
+    const at = moves.whereIs(address, port);
+    const isNext = visitor.backend === backend && at === undefined;
+    return isNext || at === backend || doubts.isBetween(address, port, backend);
   }
 }

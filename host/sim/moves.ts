@@ -17,8 +17,8 @@ export interface MoveEvents {
 const MOVES_MAX = 6;
 
 interface Journey {
-  /** Backends that may have it. */
-  readonly nodes: Set<string>;
+  /** Who was given it last; undefined: whoever accepted it. */
+  at: string | undefined;
   moves: number;
   isMoving: boolean;
 }
@@ -40,22 +40,23 @@ export class Moves {
     this.#journeys.delete(`${address} ${port}`);
   }
 
-  isMoving(address: string, port: number): boolean {
-    return this.#journeys.get(`${address} ${port}`)?.isMoving ?? false;
+  /** A node was given it. */
+  at(address: string, port: number, node: string): void {
+    this.#journeyOf(address, port).at = node;
   }
 
-  /** Whether this backend may have, or have had, the connection. */
-  isAt(address: string, port: number, backend: string): boolean {
-    return this.#journeys.get(`${address} ${port}`)?.nodes.has(backend) ?? false;
+  /** Who was given it last, as far as that is known. */
+  whereIs(address: string, port: number): string | undefined {
+    return this.#journeys.get(`${address} ${port}`)?.at;
   }
 
   /** A backend has a connection: some day it may give it away again. */
   arrived(backend: string, live: LiveConnection): void {
+    const { address, port } = live.remote;
+    const key = `${address} ${port}`;
+    const journey = this.#journeyOf(address, port);
+    journey.at = backend;
     if (this.percent === 0 || this.backends.length < 2) return;
-    const key = `${live.remote.address} ${live.remote.port}`;
-    const journey = this.#journeys.get(key) ?? { nodes: new Set(), moves: 0, isMoving: false };
-    this.#journeys.set(key, journey);
-    journey.nodes.add(backend);
     const random = this.random.child(key).child(journey.moves);
     if (journey.moves >= MOVES_MAX || !random.chance(this.percent)) return;
     journey.moves++;
@@ -65,17 +66,9 @@ export class Moves {
   }
 
   /** With its next request the connection goes to a classifier. */
-  reroute(
-    backend: string,
-    connection: Connection,
-    ready: () => boolean,
-    stays: (doesIt: boolean) => void,
-  ): void {
+  reroute(connection: Connection, ready: () => boolean, stays: (doesIt: boolean) => void): void {
     const { address, port } = connection.remote;
-    const key = `${address} ${port}`;
-    const journey = this.#journeys.get(key) ?? { nodes: new Set(), moves: 0, isMoving: false };
-    this.#journeys.set(key, journey);
-    journey.nodes.add(backend);
+    const journey = this.#journeyOf(address, port);
     if (journey.isMoving) {
       this.scheduler.after(0, () => stays(true));
       return;
@@ -94,10 +87,16 @@ export class Moves {
     });
   }
 
+  #journeyOf(address: string, port: number): Journey {
+    const key = `${address} ${port}`;
+    const journey = this.#journeys.get(key) ?? { at: undefined, moves: 0, isMoving: false };
+    this.#journeys.set(key, journey);
+    return journey;
+  }
+
   #move(journey: Journey, live: LiveConnection, target: string): void {
     if (journey.isMoving) return;
     journey.isMoving = true;
-    journey.nodes.add(target);
     const { address, port } = live.remote;
     live.migrate({
       target,

@@ -70,6 +70,7 @@ export class Oracle {
    * @param services       the service addresses, in text form
    * @param unreachable    marks of the backends from which a forwarder that began anew has not heard
    * @param isInDoubt      a move of this client's connection has begun, and may end without an answer
+   * @param haunted        two classifiers may have a connection of this client's ports each: accepted (4)
    * @param clockSlackMs   how far the clocks of two nodes may have come apart
    */
   constructor(
@@ -77,6 +78,7 @@ export class Oracle {
     private readonly unreachable: () => readonly string[] = () => [],
     private readonly clockSlackMs: () => number = () => 0,
     private readonly isInDoubt: (address: string, port: number) => boolean = () => false,
+    private readonly haunted: (address: string, port: number) => void = () => undefined,
   ) {
     this.#services = new Set(services);
   }
@@ -130,7 +132,8 @@ export class Oracle {
     const lost: string[] = [];
     for (const [key, flow] of [...this.#flows, ...this.#candidates]) {
       const last = flow.owners.at(-1);
-      if (last !== undefined && !last.startsWith(FORWARDER_MARK)) continue;
+      // Nobody has answered its SYN: the next life will.
+      if (!last?.startsWith(FORWARDER_MARK)) continue;
       flow.isLost = true;
       flow.resetAllowed ??= "the forwarder crashed before the handoff";
       lost.push(key);
@@ -218,6 +221,7 @@ export class Oracle {
     if (segment.flags & SYN) return this.#synAck(key, flow, node, segment, object);
     const ghost = this.#ghostOf(key, node, segment);
     if (ghost) {
+      if (isOfLateSyn(ghost, segment)) return;
       timestamps(ghost, segment, object);
       return numbers(ghost, segment, object);
     }
@@ -253,8 +257,7 @@ export class Oracle {
   #isOld(key: string, former: readonly Range[], { seq, flags }: TcpPacket): boolean {
     if ((flags & ACK) !== 0) return false;
     const damaged = this.#damaged.get(key) ?? [];
-    const isWithin = ({ from, to }: Range): boolean => !after(from, seq) && !after(seq, to);
-    return former.some(isWithin) || damaged.some(({ ack }) => ack === seq);
+    return former.some((range) => isWithin(range, seq)) || damaged.some(({ ack }) => ack === seq);
   }
 
   #synAck(key: string, flow: Flow, node: Emitter, segment: TcpPacket, object: Object): void {
@@ -262,20 +265,21 @@ export class Oracle {
     const next = this.#candidates.get(key);
     if (next && segment.ack === add(next.iss, 1)) {
       this.#follow(flow, segment, object);
-      this.#haunt(key, flow, markOf(node));
+      const isElsewhere = this.#haunt(key, flow, markOf(node));
+      if (isElsewhere) this.haunted(segment.destination, segment.destinationPort);
       this.#candidates.delete(key);
       this.#flows.set(key, next);
       next.former.push(...flow.former, ...rangesOf(flow));
       begin(next, node, segment, object);
       return;
     }
-    if (segment.seq === flow.lateIss || this.#ghostOf(key, node, segment)) return;
+    if (flow.lateIss.has(segment.seq) || this.#ghostOf(key, node, segment)) return;
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
     const isReset = flow.clientReset || flow.serverReset;
     if (isReset || (isOver(flow) && !flow.serverFinFirst)) {
-      flow.lateIss = segment.seq;
+      flow.lateIss.add(segment.seq);
       return timestamps(flow, segment, object);
     }
     if (flow.owners.length > 0 && !flow.isLost) {
@@ -286,21 +290,28 @@ export class Oracle {
   }
 
   /** The old connection's owner, or its heir, may not have heard that it is over, nor the forwarder of them. */
-  #haunt(key: string, old: Flow, next: string): void {
+  #haunt(key: string, old: Flow, next: string): boolean {
     const last = old.owners.at(-1);
     const isForwarders = last === undefined || last.startsWith(FORWARDER_MARK);
     const away = this.unreachable();
     const isElsewhere = isUnmapped(old) && last !== next;
     const absent = isForwarders ? (old.isLost ? away : []) : away.filter((mark) => mark === last);
     const heirs = isElsewhere ? undefined : absent;
-    if (heirs?.length === 0) return;
-    this.#ghosts.set(key, [...(this.#ghosts.get(key) ?? []), { flow: old, heirs }]);
+    const ghosts = this.#ghosts.get(key) ?? [];
+    // Classifiers whose SYN-ACK the client did not take may repeat it yet.
+    if (old.losers.length > 0) ghosts.push({ flow: old, heirs: old.losers });
+    if (heirs?.length !== 0) ghosts.push({ flow: old, heirs });
+    this.#ghosts.set(key, ghosts);
+    return isElsewhere;
   }
 
   /** The same node may have the new connection some day: what acknowledges bytes of the old one is the old one's. */
-  #ghostOf(key: string, node: Emitter, { ack, flags }: TcpPacket): Flow | undefined {
+  #ghostOf(key: string, node: Emitter, { seq, ack, flags }: TcpPacket): Flow | undefined {
     const found = this.#ghosts.get(key)?.find(({ flow, heirs }) => {
-      const isOld = (flags & ACK) === 0 || (after(ack, flow.iss) && !after(ack, flow.clientNxt));
+      const isOld =
+        flags & ACK
+          ? after(ack, flow.iss) && !after(ack, flow.clientNxt)
+          : rangesOf(flow).some((range) => isWithin(range, seq));
       return isOld && (!heirs || heirs.includes(markOf(node)));
     });
     return found?.flow;
@@ -335,10 +346,13 @@ function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
 }
 
+function isWithin({ from, to }: Range, seq: number): boolean {
+  return !after(from, seq) && !after(seq, to);
+}
+
 /** The half-open connection that a late SYN made has nothing to say but where it stands. */
 function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): boolean {
-  if (lateIss === undefined || payload.length > 0) return false;
-  return seq === add(lateIss, 1) && ack === add(iss, 1);
+  return payload.length === 0 && lateIss.has(add(seq, -1)) && ack === add(iss, 1);
 }
 
 /**

@@ -9,6 +9,7 @@ import type { LiveConnection } from "../node/live.ts";
 import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
+import { Doubts } from "./doubt.ts";
 import { Digest } from "./digest.ts";
 import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
 import { settle } from "./leftovers.ts";
@@ -38,6 +39,11 @@ const SETTLE_ROUNDS = 5;
 /** More than any client opens: it keeps their plans apart. */
 const CONNECTIONS_MAX = 64;
 const PROBLEMS_MAX = 20;
+/** What a classifier calls a rejection, and answers nothing to. */
+const ENDED = [
+  "the client left before its request was complete",
+  "the connection ended while it moved",
+];
 const EVENTS_MAX = 40;
 
 export function run(options: RunOptions): RunResult {
@@ -53,7 +59,8 @@ class Run {
     SERVICES.map(({ address }) => address),
     () => this.#unreachable(),
     () => this.#clockSlackMs(),
-    (address, port) => this.#isUnsafe() && this.#isMoving(address, port),
+    (address, port) => this.#doubts.isUnknown(address, port),
+    (address, port) => this.#visitorOf(address, port)?.giveUpAfter(GIVE_UP_US),
   );
   readonly #digest = new Digest();
   /** By the name of each node: its life of now. */
@@ -61,6 +68,7 @@ class Run {
   readonly #cluster: Cluster;
   readonly #trouble: Trouble;
   readonly #losses: Losses;
+  readonly #doubts: Doubts;
   readonly #servers: SimServer[] = [];
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
@@ -84,8 +92,9 @@ class Run {
     this.#moves = new Moves(scheduler, random, scenario.movePercent, backends, {
       moved: () => this.#moved++,
       lost: (address, port) => {
-        this.#oracle.allowReset(address, port, "its move was lost");
-        if (!this.#isUnsafe()) this.#problem(`I3: the move of ${address} ${port} was lost`);
+        if (this.#doubts.isUnknown(address, port))
+          this.#oracle.allowReset(address, port, "its move was lost");
+        else this.#problem(`I3: the move of ${address} ${port} was lost without a cause`);
       },
     });
     const places = scenario.clients.map(placeOf);
@@ -96,8 +105,10 @@ class Run {
       clientCut: (place, forUs) => this.#losses.cut(place, forUs),
       note: (what) => this.#note(what),
     });
+    this.#doubts = new Doubts(this.#cluster, this.#trouble);
+    this.#cluster.afterTurn = (name) => this.#doubts.afterTurn(name);
     this.#losses = new Losses({
-      ...{ cluster: this.#cluster, oracle: this.#oracle, moves: this.#moves },
+      ...{ cluster: this.#cluster, oracle: this.#oracle, moves: this.#moves, doubts: this.#doubts },
       ...{ trouble: this.#trouble, visitors: this.#visitors },
     });
     this.#watch();
@@ -151,7 +162,7 @@ class Run {
       backends,
       classifiers,
       acceptor: (name) => {
-        const server = new SimServer(name, this.#serverWorld(name));
+        const server = new SimServer(name, this.#serverWorld());
         this.#servers.push(server);
         this.#latest.set(name, server);
         return server;
@@ -177,24 +188,24 @@ class Run {
     this.#trouble.gaveUp(name);
   }
 
-  #serverWorld(name: string): ServerWorld {
+  #serverWorld(): ServerWorld {
     const random = this.#root.child(STREAM.servers);
     const aborted = ({ address, port }: { address: string; port: number }): void => {
       this.#oracle.allowReset(address, port, "the server aborted");
       // A RST may be lost, and nobody says it again to a client that is silent.
-      const visitor = this.#visitors.find((who) => who.address === address && who.port === port);
-      visitor?.giveUpAfter(GIVE_UP_US);
+      this.#visitorOf(address, port)?.giveUpAfter(GIVE_UP_US);
     };
     const after = (us: number, action: () => void): void =>
       this.#cluster.scheduler.after(us, action);
     const leave: Leave = (connection, ready, stays) =>
-      this.#moves.reroute(name, connection, ready, stays);
+      this.#moves.reroute(connection, ready, stays);
     return { after, random, aborted, leave: this.#scenario.isByRequest ? leave : undefined };
   }
 
   /** A classifier has a connection for its next request. */
   #cameBack(name: string, { remote, remotePort }: Tuple): void {
     const life = this.#cluster.life(name);
+    this.#moves.at(formatAddress(remote), remotePort, name);
     const kind = { isForwarder: name === FORWARDER, opens: true };
     this.#oracle.arrived(formatAddress(remote), remotePort, { name, life, ...kind });
   }
@@ -267,6 +278,10 @@ class Run {
     network.tooBig = tooBig;
   }
 
+  #visitorOf(address: string, port: number): Visitor | undefined {
+    return this.#visitors.find((who) => who.address === address && who.port === port);
+  }
+
   /** Who speaks from this place; undefined for a client. */
   #emitter(name: string): Emitter | undefined {
     const life = this.#cluster.life(name);
@@ -280,7 +295,7 @@ class Run {
 
   #addVisitor(index: number, backends: readonly string[]): void {
     const { isPlain, bodyMax, connectionsMax, faultKinds } = this.#scenario;
-    const { mannerPercent, stackPercent, isByRequest } = this.#scenario;
+    const { mannerPercent, waitPercent, stackPercent, isByRequest } = this.#scenario;
     const random = this.#root.child(STREAM.clients).child(index);
     const service = random.pick(SERVICES);
     const isV6 = service.address.includes(":");
@@ -293,7 +308,7 @@ class Run {
       });
     }
     let number = index * CONNECTIONS_MAX;
-    const range = { backends, bodyMax, isPlain, mannerPercent };
+    const range = { backends, bodyMax, isPlain, mannerPercent, waitPercent };
     this.#open++;
     const visitor = new Visitor({
       cluster: this.#cluster,
@@ -328,20 +343,11 @@ class Run {
     return this.#ownStack;
   }
 
-  /** Something may go wrong that leaves the outcome of a handoff unknown. */
-  #isUnsafe(): boolean {
-    return this.#scenario.faultPercentMax > 0 || this.#scenario.troubles.length > 0;
-  }
-
-  #isMoving(address: string, port: number): boolean {
-    return this.#moves.isMoving(address, port) || this.#cluster.isLeaving(address, port);
-  }
-
   #opened(visitor: Visitor): void {
     const { backend = "", address, port } = visitor;
     this.#moves.begin(address, port);
-    const isDoomed = this.#trouble.maySeemDead(backend) || this.#trouble.isUnknown(backend);
-    if (isDoomed) this.#oracle.allowReset(address, port, `${backend} is not well`);
+    if (this.#trouble.maySeemDead(backend))
+      this.#oracle.allowReset(address, port, `${backend} is not well`);
   }
 
   #refused({ backend, address, port }: Visitor, status: string): void {
@@ -352,13 +358,18 @@ class Run {
   }
 
   #rejected(tuple: Tuple, reason: string): void {
-    const address = formatAddress(tuple.remote);
+    const [address, port] = [formatAddress(tuple.remote), tuple.remotePort];
     this.#note(`${address}: ${reason}`);
+    if (ENDED.includes(reason)) {
+      // What ended by itself did so by the client's RST or silence. Its end may also be one that nobody knows.
+      if (this.#doubts.isUnknown(address, port)) this.#oracle.allowReset(address, port, reason);
+      return;
+    }
     const visitor = this.#visitors.find((who) => who.address === address);
     const isTroubled =
       this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(visitor?.backend);
-    // Nobody knows how a move ended, or the classifier's answer may wait for a slow reader until its time is over.
-    if (isTroubled) this.#oracle.allowReset(address, tuple.remotePort, reason);
+    // The classifier's answer may wait for a slow reader until its time is over.
+    if (isTroubled) this.#oracle.allowReset(address, port, reason);
   }
 
   #settle(): void {

@@ -31,6 +31,8 @@ export interface Scenario {
   readonly movePercent: number;
   /** In how many percent of all exchanges a server talks while it reads, reads slowly or aborts. */
   readonly mannerPercent: number;
+  /** In how many percent of all exchanges a server lets its client wait for the answer. */
+  readonly waitPercent: number;
   /** How many percent of all clients run the product's own stack. */
   readonly stackPercent: number;
   /** Each request is routed by itself: the connection goes to a classifier before it. */
@@ -60,7 +62,7 @@ export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [
   "none",
 ];
 /** Those that a seed's other troubles sometimes make way for. */
-const RARE_TROUBLES = [...CUTS, ...CLASSIFIER_TROUBLES];
+const RARE_TROUBLES = [...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS];
 const RARE_PERCENT = 30;
 
 /** Streams of a seed, so that what one part draws changes no other. */
@@ -98,6 +100,7 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     clockPpmMax: random.pick([0, 100, 500]),
     movePercent: random.pick([0, 0, 20, 80]),
     mannerPercent: share("manners", [0, 0, 10, 60]),
+    waitPercent: share("waits", [0, 0, 10, 60]),
     stackPercent: share("own stack", [0, 0, 30, 100]),
     isByRequest: random.child("by request").chance(25),
   };
@@ -129,6 +132,7 @@ export function scenarioFlags(scenario: Scenario): string {
     `--clock-ppm ${scenario.clockPpmMax}`,
     `--moves ${scenario.movePercent}`,
     `--manners ${scenario.mannerPercent}`,
+    `--waits ${scenario.waitPercent}`,
     `--own-stack ${scenario.stackPercent}`,
     scenario.isByRequest ? "--by-request" : "--no-by-request",
     ...(scenario.isPlain ? ["--plain"] : []),

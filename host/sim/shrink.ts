@@ -60,6 +60,7 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
   if (scenario.clockPpmMax > 0) yield { ...scenario, clockPpmMax: 0 };
   if (scenario.movePercent > 0) yield { ...scenario, movePercent: 0 };
   if (scenario.mannerPercent > 0) yield { ...scenario, mannerPercent: 0 };
+  if (scenario.waitPercent > 0) yield { ...scenario, waitPercent: 0 };
   if (scenario.stackPercent > 0) yield { ...scenario, stackPercent: 0 };
   if (scenario.isByRequest) yield { ...scenario, isByRequest: false };
   if (!scenario.isPlain) yield { ...scenario, isPlain: true };

@@ -24,8 +24,8 @@ export const CUTS = ["tunnel-cut", "client-cut"] as const;
 /** What happens to classifiers on nodes of their own; nothing where there are none. */
 export const CLASSIFIER_TROUBLES = ["classifier-crash", "classifier-pause"] as const;
 /**
- * Not drawn: a classifier stands still for so long that others are asked in its place. A client that begins anew on the
- * ports of a connection that it has left, and that the one still has, may meet both.
+ * A classifier stands still for so long that others are asked in its place. A client that begins anew on the ports of a
+ * connection that it has left, and that the one still has, may meet both.
  */
 export const STALLS = ["classifier-stall"] as const;
 export type TroubleKind =
@@ -246,7 +246,8 @@ export class Trouble {
   #cutClient(random: SeededRandom, drawUs: () => number): void {
     const client = random.pick(this.clients);
     const there = [`${client}>${FORWARDER}`];
-    const nodes = [FORWARDER, ...this.cluster.backends.map(({ name }) => name)];
+    const { classifiers, backends } = this.cluster;
+    const nodes = [FORWARDER, ...[...classifiers, ...backends].map(({ name }) => name)];
     const back = nodes.map((name) => `${name}>${client}`);
     const paths = random.pick([there, back, [...there, ...back]]);
     const forUs = drawUs();

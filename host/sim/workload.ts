@@ -6,7 +6,7 @@
  *   POST /STREAM/UP/DOWN/LAST HTTP/1.1, Host: the backend's host, then UP bytes; the answer is DOWN bytes
  *
  * Letters after LAST say what the server does besides: d answers while it still reads, s reads slowly, a aborts in the
- * middle of its answer.
+ * middle of its answer, w waits before it answers.
  */
 import type { Acceptor } from "../node/backend.ts";
 import type { Connection, ConnectionAddress } from "../node/connection.ts";
@@ -21,7 +21,7 @@ export interface Exchange {
   readonly manner?: Manner;
 }
 
-/** Some of the letters d, s and a. */
+/** Some of the letters d, s, a and w. */
 export type Manner = string;
 
 export interface Plan {
@@ -106,6 +106,8 @@ const CHUNK = 16_384;
 /** What a slow reader takes at a time, and how long it rests after it. */
 const SIP = 2_000;
 const RESTS_US = [0, 0, 1000, 20_000, 20_000, 1_000_000] as const;
+/** What an answer takes that is long in coming. */
+const WAITS_US = [20_000, 1_000_000, 5_000_000, 12_000_000] as const;
 
 /** What happens around a server. */
 export interface ServerWorld {
@@ -203,6 +205,9 @@ class Session {
   #isLeaving = false;
   #hasEnded = false;
   #isResting = false;
+  /** The stream of the answer that is waited for, or was: never twice here, but anew by whoever gets it from here. */
+  #waitsFor: number | undefined;
+  #isWaiting = false;
   /** Its state has been given out: nothing is read or written until it is known where it goes on. */
   #isStill = false;
   readonly #chunk = new Uint8Array(CHUNK);
@@ -278,6 +283,7 @@ class Session {
     const { up, down, manner = "" } = exchange;
     const hasRead = this.#read < up && this.#readBody(exchange);
     if (this.#read < up && !manner.includes("d")) return hasRead;
+    if (manner.includes("w") && this.#waits(exchange)) return hasRead;
     const hasWritten = this.#written < down && this.#answer(exchange);
     if (this.#isDone) return false;
     if (this.#read < up || this.#written < down) return hasRead || hasWritten;
@@ -302,7 +308,7 @@ class Session {
         return false;
       }
       if (!this.#head.endsWith("\r\n\r\n")) continue;
-      const fields = /^POST \/(\d+)\/(\d+)\/(\d+)\/([01])([dsa]*) /.exec(this.#head);
+      const fields = /^POST \/(\d+)\/(\d+)\/(\d+)\/([01])([dsaw]*) /.exec(this.#head);
       if (!fields) this.fault(`a head that nobody sent: ${JSON.stringify(this.#head)}`);
       const [stream = 0, up = 0, down = 0, last = 0] = (fields ?? []).slice(1, 5).map(Number);
       const manner = fields?.[5] ?? "";
@@ -339,6 +345,19 @@ class Session {
       this.#isResting = false;
       this.pump();
     });
+  }
+
+  /** The client hears nothing for a while, not even that it was handed over. */
+  #waits({ stream }: Exchange): boolean {
+    if (this.#waitsFor === stream || !this.world) return this.#isWaiting;
+    this.#waitsFor = stream;
+    this.#isWaiting = true;
+    const waitUs = this.world.random.child(stream).child("wait").pick(WAITS_US);
+    this.world.after(waitUs, () => {
+      this.#isWaiting = false;
+      this.pump();
+    });
+    return true;
   }
 
   #answer(exchange: Exchange): boolean {

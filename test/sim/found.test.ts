@@ -12,6 +12,7 @@ const found = suite("failures that seeds found");
 const OTHERWISE = {
   classifiers: 0,
   mannerPercent: 0,
+  waitPercent: 0,
   stackPercent: 0,
   isByRequest: false,
 } as const satisfies Given;
@@ -153,6 +154,28 @@ found("answers a SYN that comes late when the server has reset the connection", 
     movePercent: 20,
     troubles,
   });
+});
+
+found(
+  "knows the SYN-ACK of a classifier that the client did not take, on the next connection",
+  () => {
+    const one = { backends: 1, classifiers: 2, clients: [10], connectionsMax: 3, bodyMax: 1 };
+    const lossy = { faultPercentMax: 10, faultKinds: ["loss", "mtu"] } as const;
+    const troubles = ["none", "none", "classifier-crash"] as const;
+    again({ seed: 43, ...ALONE, ...one, ...lossy, troubles });
+  },
+);
+
+found("lets a client leave that vanished twice and meets both connections (section 10)", () => {
+  const one = { backends: 2, classifiers: 3, clients: [5], bodyMax: 75_000 };
+  const delayed = { faultPercentMax: 3, faultKinds: ["delay", "mtu"] } as const;
+  again({ seed: 710036, ...ALONE, ...one, ...delayed, troubles: ["none", "none", "none"] });
+});
+
+found("takes no window of a classifier whose SYN-ACK the client did not take", () => {
+  const one = { backends: 1, classifiers: 2, clients: [7], connectionsMax: 4, isPlain: true };
+  const lossy = { faultPercentMax: 1, faultKinds: ["loss", "corrupt"], bodyMax: 5000 } as const;
+  again({ seed: 712208, ...ALONE, ...one, ...lossy, troubles: ["none", "classifier-stall"] });
 });
 
 found.run();

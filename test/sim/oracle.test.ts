@@ -11,6 +11,8 @@ const LB: Emitter = { name: "lb", life: 1, isForwarder: true, opens: true };
 const LB2: Emitter = { ...LB, life: 2 };
 const B1: Emitter = { name: "b1", life: 1, isForwarder: false, opens: false };
 const B2: Emitter = { ...B1, name: "b2" };
+const C1: Emitter = { ...B1, name: "c1", opens: true };
+const C2: Emitter = { ...C1, name: "c2" };
 const [ISS, IRS] = [1000, 5000];
 const TIME_WAIT_US = 60_000_000;
 
@@ -193,6 +195,37 @@ oracles("know the old connection of a node that a new forwarder has not heard ye
     assert.is(objections().length > 0, !isAway, "the blob of the old connection was read late");
     service(B2, ACK, IRS + 1, ISS + 100);
     assert.is(objections().length > 0, true, "it acknowledges what no connection sent");
+  }
+});
+
+oracles("know a SYN-ACK that the client did not take, and nothing else of its classifier", () => {
+  const { client, service, objections } = open();
+  client(SYN, ISS);
+  service(C1, SYN | ACK, IRS, ISS + 1);
+  service(C2, SYN | ACK, 70_000, ISS + 1);
+  client(ACK, ISS + 1, 70_001);
+  client(FIN | ACK, ISS + 1, 70_001);
+  service(C2, FIN | ACK, 70_001, ISS + 2);
+  client(ACK, ISS + 2, 70_002);
+  client(SYN, 90_000);
+  service(C2, SYN | ACK, 80_000, 90_001);
+  service(C1, SYN | ACK, IRS, ISS + 1);
+  service(C1, ACK, IRS + 1, ISS + 1);
+  assert.equal(objections(), []);
+  service(C1, RST, IRS + 1);
+  assert.equal(objections(), [], "the number that the client would acknowledge");
+  service(C1, RST, IRS + 2);
+  assert.equal(objections(), ["I3: RST without a cause"]);
+});
+
+oracles("take no crash of the forwarder for a cause where nobody has answered the SYN", () => {
+  for (const isAnswered of [true, false]) {
+    const { oracle, client, service, objections } = open();
+    client(SYN, ISS);
+    if (isAnswered) service(LB, SYN | ACK, IRS, ISS + 1);
+    assert.is(oracle.forwarderLost().length, isAnswered ? 1 : 0);
+    service(LB2, RST, isAnswered ? IRS + 1 : 5);
+    assert.is(objections().length, isAnswered ? 0 : 1);
   }
 });
 
