@@ -1,15 +1,15 @@
 /**
  * Speed of the core alone, no I/O, in one process and thread:
  *
- *   npm run bench:core [-- --json] [-- --only PART] [-- --rounds 5] [-- --huge]
+ *   npm run bench:core [-- --json] [-- --only PART,PART] [-- --rounds 5] [-- --huge]
  *
  * Every check of the product is in place. Trust ratios within one run more than absolute figures. With --huge the
  * tables get huge pages, as those of a daemon with --huge-pages.
  */
 import { type EncapResult, encapsulation } from "./encap.ts";
 import { bytesPerIdleConnection, bytesPerMapping, tickRatio } from "./memory.ts";
-import { forwardInC } from "./peer.ts";
-import { bulkGbit, connectionsPerSecond, handoffUs, synMpps } from "./stack.ts";
+import { forwardInC, lwip, type LwipResult } from "./peer.ts";
+import { AT_ONCE, bulkGbit, connectionsPerSecond, handoffUs, synMpps } from "./stack.ts";
 
 interface Row {
   readonly key: string;
@@ -33,6 +33,7 @@ function main(): void {
   part("handoff", handoff);
   part("bulk", bulk);
   part("connections", connections);
+  part("lwip", againstLwip);
   part("memory", memory);
   part("syn", () =>
     row("syn.mpps", synMpps(rounds), { least: 5 }, "million SYNs/s answered by SYN cookies"),
@@ -97,6 +98,32 @@ function connections(): void {
   row("connections.perSecondAt10k", crowded, { least }, "the same beside 10,000 others");
 }
 
+/** Beside what `bulk` and `connections` measured before, if they did. */
+function againstLwip(): void {
+  const options = { connections: 50_000, atOnce: AT_ONCE, kept: 10_000, bytes: 200 << 20 };
+  const peer = lwip(options, rounds);
+  const its = (key: keyof LwipResult): number | string =>
+    typeof peer === "string" ? peer : peer[key];
+  const ratio = (own: string, key: keyof LwipResult): number | string => {
+    const value = rows.find((row) => row.key === own)?.value;
+    if (typeof value !== "number") return `no ${own} in this run`;
+    return typeof peer === "string" ? peer : value / peer[key];
+  };
+  const same = "the same by lwIP, native, nobody left in TIME-WAIT";
+  row("lwip.perSecond", its("perSecond"), undefined, same);
+  row(
+    "lwip.oneByOne",
+    its("oneByOne"),
+    undefined,
+    `and not ${AT_ONCE} at once, which it searches in turn`,
+  );
+  row("lwip.perSecondKept", its("kept"), undefined, "and with TIME-WAIT kept: 10,000 of them");
+  row("lwip.gbit.mss1460", its("gbit"), undefined, "Gbit/s over one connection, as bulk.gbit");
+  const over = "speed over lwIP's";
+  row("connections.vsLwip", ratio("connections.perSecond", "perSecond"), undefined, over);
+  row("bulk.vsLwip", ratio("bulk.gbit.mss1460", "gbit"), undefined, over);
+}
+
 function memory(): void {
   row("memory.bytesPerMapping", bytesPerMapping(4, MILLION), { most: 48 }, "IPv4, empty slots too");
   row("memory.bytesPerMapping6", bytesPerMapping(6, MILLION), { most: 80 }, "IPv6, likewise");
@@ -108,7 +135,7 @@ function memory(): void {
 }
 
 function part(name: string, run: () => void): void {
-  if (only === undefined || only === name) run();
+  if (only === undefined || only.split(",").includes(name)) run();
 }
 
 function row(key: string, value: number | string, goal: Row["goal"], meaning: string): void {

@@ -12,7 +12,7 @@ const CLIENT_PORTS = 900;
 const SERVER_PORTS = 100;
 const FIRST_PORT = 1024;
 const TIME_WAIT = 65_536;
-const AT_ONCE = 64;
+export const AT_ONCE = 64;
 const INDEX_MASK = (1 << 21) - 1;
 const EVENT = { ACCEPTED: 1, CONNECTED: 2, READABLE: 3, ENDED: 5, CLOSED: 6 } as const;
 
