@@ -5,6 +5,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
+import { Registry } from "../transport/registry.ts";
 import type { Epoch, NodeId, Outcome } from "../transport/transport.ts";
 import type { Clock } from "./environment.ts";
 import type { FlowIds } from "./flowid.ts";
@@ -103,14 +104,14 @@ const QUESTIONS_MAX = 1024;
 export const BOOK_LIMITS: BookLimits = { entriesMax: 65_536, verdictsMax: 65_536 };
 
 export class Book {
-  readonly entries = new Map<string, Entry>();
+  readonly entries = new Registry<string, Entry>();
   /** Open entries by their new flow, tombstones by every flow of theirs. */
-  readonly byFlow = new Map<FlowId, Entry>();
+  readonly byFlow = new Registry<FlowId, Entry>();
   readonly deadlines = new Deadlines<Entry>();
   readonly counters: Record<string, number> = {};
   /** Undefined while recovering: the slice is chosen after the reports. */
   ids: FlowIds | undefined;
-  private readonly verdicts = new Map<FlowId, VerdictRecord>();
+  private readonly verdicts = new Registry<FlowId, VerdictRecord>();
   /** By flow, or by 4-tuple where there is none. */
   private readonly asked = new Set<FlowId | string>();
 
@@ -236,10 +237,11 @@ export class Book {
   /** Records are in order of their end; the oldest also make room when there are too many. */
   private expireVerdicts(): void {
     const nowUs = this.world.clock.nowUs();
-    for (const [flow, record] of this.verdicts) {
+    for (let flow = this.verdicts.firstKey(); flow !== undefined; flow = this.verdicts.firstKey()) {
+      const untilUs = this.verdicts.get(flow)?.untilUs ?? 0;
       const isFull = this.verdicts.size >= this.limits.verdictsMax;
-      if (record.untilUs > nowUs && !isFull) return;
-      if (record.untilUs > nowUs) this.count("verdicts-dropped");
+      if (untilUs > nowUs && !isFull) return;
+      if (untilUs > nowUs) this.count("verdicts-dropped");
       this.verdicts.delete(flow);
     }
   }

@@ -104,6 +104,7 @@ export class Migrator {
       reset: undefined,
       blobBytes: 0,
       deadlineUs: Infinity,
+      ticket: undefined,
     };
     this.outgoing.add(outgoing);
     this.reserve(outgoing);

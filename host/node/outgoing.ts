@@ -4,8 +4,9 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
+import { Registry } from "../transport/registry.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
-import { Lanes } from "./lanes.ts";
+import { Lanes, type InLane } from "./lanes.ts";
 import type { FlowId, ResetData } from "./messages.ts";
 import type { MigrateOptions } from "./migration.ts";
 import { Deadlines } from "./timers.ts";
@@ -43,7 +44,7 @@ export type MigrationOutcome =
   | { readonly kind: "lost" }
   | { readonly kind: "ended" };
 
-export interface Outgoing extends Timed {
+export interface Outgoing extends Timed, InLane<Outgoing> {
   /** In line, or waiting for GRANT; frozen for `flow`; the copy was given up after T_FROZEN. */
   state: "waiting" | "frozen" | "lost";
   readonly connection: number;
@@ -69,11 +70,11 @@ export interface Outgoing extends Timed {
 
 export class OutgoingTable {
   readonly deadlines = new Deadlines<Outgoing>();
-  private readonly all = new Map<number, Outgoing>();
-  private readonly byAttempt = new Map<number, Outgoing>();
+  private readonly all = new Registry<number, Outgoing>();
+  private readonly byAttempt = new Registry<number, Outgoing>();
   /** By the forwarder that gave the flow its identifier. */
-  private readonly byFlow = new Map<NodeId, Map<FlowId, Outgoing>>();
-  private readonly byTuple = new Map<string, Outgoing>();
+  private readonly byFlow = new Map<NodeId, Registry<FlowId, Outgoing>>();
+  private readonly byTuple = new Registry<string, Outgoing>();
   private readonly lanes = new Lanes<Outgoing>(LANE_MAX);
 
   /** `go` is told when one that waited in line may ask for its grant. */
@@ -132,7 +133,7 @@ export class OutgoingTable {
     outgoing.target = target;
     outgoing.targetEpoch = targetEpoch;
     let flows = this.byFlow.get(outgoing.forwarder);
-    if (!flows) this.byFlow.set(outgoing.forwarder, (flows = new Map()));
+    if (!flows) this.byFlow.set(outgoing.forwarder, (flows = new Registry()));
     flows.set(flow, outgoing);
   }
 

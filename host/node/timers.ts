@@ -63,7 +63,7 @@ const STALE_MIN = 64;
  * when they are more than the others: most deadlines never come, and what they name is to be freed before.
  */
 export class Deadlines<T extends Timed> {
-  private heap: { readonly atUs: number; readonly item: T }[] = [];
+  private readonly heap: { readonly atUs: number; readonly item: T }[] = [];
   /** About how many places were left behind. */
   private stale = 0;
 
@@ -102,7 +102,11 @@ export class Deadlines<T extends Timed> {
   private leave(): void {
     this.stale++;
     if (this.stale <= STALE_MIN || 2 * this.stale <= this.heap.length) return;
-    this.heap = this.heap.filter(({ atUs, item }) => item.deadlineUs === atUs);
+    let kept = 0;
+    for (const place of this.heap) {
+      if (place.item.deadlineUs === place.atUs) this.heap[kept++] = place;
+    }
+    this.heap.length = kept;
     for (let index = this.heap.length >> 1; index >= 0; index--) this.down(index);
     this.stale = 1;
   }

@@ -25,6 +25,8 @@ export class OutgoingMessage {
   readonly onOutcome: ((outcome: Outcome) => void) | undefined;
   /** When it is given up; Infinity: never. */
   deadlineUs: number;
+  /** Its number among those that have a limit of time, 0 for none. Only `MessageDeadlines` writes the field. */
+  limit = 0;
   /** Drawn when its first chunk leaves; -1 before. */
   id = -1;
   /** State of each chunk; of a message that was given up, of its DROP only. */

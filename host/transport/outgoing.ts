@@ -17,6 +17,7 @@ import {
 import { CHUNK_BYTES, FIRST_FLIGHT_BYTES, MESSAGE_SPAN, type TransportLimits } from "./limits.ts";
 import { ACKED, DROP_INDEX, OutgoingMessage, Queue, UNSENT, type Arriving } from "./message.ts";
 import { Recovery } from "./recovery.ts";
+import { Registry } from "./registry.ts";
 import type { Outcome } from "./transport.ts";
 import { WindowGate } from "./window.ts";
 import type { Writer } from "./writer.ts";
@@ -29,7 +30,7 @@ export class Outgoing {
   private readonly limits: TransportLimits;
   private readonly counters: TransportCounters;
   /** Begun and not finished, by identifier; identifiers rise in the order of insertion. */
-  private readonly outstanding = new Map<number, OutgoingMessage>();
+  private readonly outstanding = new Registry<number, OutgoingMessage>();
   /** Messages of one chunk that never left. */
   private readonly small = new Queue<OutgoingMessage>();
   /** Messages whose only chunk, or whose DROP, must leave again. */
@@ -206,8 +207,7 @@ export class Outgoing {
 
   /** Every message below is finished. */
   private low(): number {
-    for (const id of this.outstanding.keys()) return id;
-    return this.nextId;
+    return this.outstanding.firstKey() ?? this.nextId;
   }
 
   private putChunk(
