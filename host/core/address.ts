@@ -22,6 +22,33 @@ export function formatAddress(bytes: Uint8Array): string {
   return `${head}::${tail}`;
 }
 
+export function copyAddress(bytes: Uint8Array, at: number, size: number): Uint8Array {
+  const address = new Uint8Array(size);
+  for (let index = 0; index < size; index += 1) address[index] = bytes[at + index] ?? 0;
+  return address;
+}
+
+/** The last address read that ends in each number, for each family. */
+const known: (Uint8Array | undefined)[] = new Array<undefined>(512).fill(undefined);
+
+/**
+ * The same for an address of our own, of which there are few: everybody gets the same bytes, never to be written.
+ * A copy costs the engine more than what is in it.
+ */
+export function knownAddress(bytes: Uint8Array, at: number, size: number): Uint8Array {
+  const place = 2 * (bytes[at + size - 1] ?? 0) + (size === 4 ? 0 : 1);
+  const found = known[place];
+  if (found && isAddress(found, bytes, at)) return found;
+  return (known[place] = copyAddress(bytes, at, size));
+}
+
+function isAddress(address: Uint8Array, bytes: Uint8Array, at: number): boolean {
+  for (let index = 0; index < address.length; index += 1) {
+    if (address[index] !== bytes[at + index]) return false;
+  }
+  return true;
+}
+
 function parseIpv4(text: string): Uint8Array | undefined {
   const parts = text.split(".");
   if (parts.length !== 4) return undefined;

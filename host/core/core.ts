@@ -8,29 +8,13 @@ import { bind, type Abi } from "./abi.ts";
 import { constant, enumValue, instantiateCore, type CoreModule } from "./module.ts";
 import { writeParameters, type CoreParameters } from "./parameters.ts";
 import { Rings } from "./rings.ts";
-import {
-  Structures,
-  type CoreEvent,
-  type ClientNumbers,
-  type ConnectionInfo,
-  type CoreMapping,
-  type MapInfo,
-} from "./structures.ts";
+import { Slab } from "./slab.ts";
+import { Structures } from "./structures.ts";
+import type { ClientNumbers, ConnectionInfo, ConnectionNumbers } from "./structures.ts";
+import type { ConnectionOwner, CoreEvent, CoreMapping, MapInfo } from "./structures.ts";
 import type { Tuple } from "./tuple.ts";
-import {
-  familyOf,
-  NO_ADDRESS,
-  NO_BYTES,
-  NO_SPAN,
-  RECORD_STATES,
-  SCAN_STEPS,
-  type FlowRecord,
-  type MapAction,
-  type Mode,
-  type RecordState,
-  type SocketOption,
-  type Span,
-} from "./words.ts";
+import { familyOf, NO_ADDRESS, NO_BYTES, NO_SPAN, RECORD_STATES, SCAN_STEPS } from "./words.ts";
+import type { FlowRecord, MapAction, Mode, RecordState, SocketOption, Span } from "./words.ts";
 
 export type { CoreParameters } from "./parameters.ts";
 export type { FlowRecord, MapAction, Mode, RecordState, SocketOption, Span } from "./words.ts";
@@ -54,6 +38,8 @@ export class Core {
   readonly #structures: Structures;
   readonly #errNames: ReadonlyMap<number, string>;
   readonly #abi: Abi;
+  /** Room for dozens of blobs; a large one has an array of its own. */
+  readonly #blobs = new Slab(65_536);
 
   /**
    * @param wasm  the bytes of core.wasm
@@ -202,6 +188,22 @@ export class Core {
     return this.#structures.connectionInfo();
   }
 
+  /** Parts of it, for those who ask of every connection. @throws as `connectionInfo` does */
+  connectionTuple(handle: number): Tuple {
+    this.#check("connectionInfo", this.#abi.connectionInfo(handle));
+    return this.#structures.infoTuple();
+  }
+
+  connectionNumbers(handle: number): ConnectionNumbers {
+    this.#check("connectionInfo", this.#abi.connectionInfo(handle));
+    return this.#structures.infoNumbers();
+  }
+
+  connectionOwner(handle: number): ConnectionOwner {
+    this.#check("connectionInfo", this.#abi.connectionInfo(handle));
+    return this.#structures.infoOwner();
+  }
+
   /** One setting; nothing happens when the handle names no connection any more. */
   setOption(handle: number, option: SocketOption, value: number): void {
     this.#abi.setOption(handle, enumValue(this.#module, "Option", option), value);
@@ -226,10 +228,8 @@ export class Core {
     this.#check("discard", this.#abi.discard(handle));
   }
 
-  /**
-   * The blob of a frozen connection, as a copy; an error name when it cannot be compiled. `application`: at
-   * most `applicationMax` bytes that travel along for the application.
-   */
+  /** The blob of a frozen connection, as a copy; an error name when it cannot be compiled. `application`: at
+   *  most `applicationMax` bytes that travel along for the application. */
   compile(
     handle: number,
     mapping: CoreMapping,
@@ -242,7 +242,7 @@ export class Core {
     const length = this.#abi.compile(handle, nowUs);
     if (length < 0) return this.errorName(length);
     const ptr = this.#abi.blobPtr() >>> 0;
-    return this.memory.slice(ptr, ptr + length);
+    return this.#blobs.copy(this.memory, ptr, ptr + length);
   }
 
   /**

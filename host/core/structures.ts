@@ -5,7 +5,7 @@
 import { BatonError } from "../errors.ts";
 import { constant, enumValue, type CoreModule } from "./module.ts";
 import { hexBytes } from "./hex.ts";
-import { tupleKey, type Tuple } from "./tuple.ts";
+import { readTuple, TUPLE_REMOTE, tupleKey, writeTuple, type Tuple } from "./tuple.ts";
 
 export type CoreEventKind =
   | "accepted"
@@ -65,21 +65,29 @@ export interface CoreMapping {
   readonly targetEpoch: string;
 }
 
-/** The variables of one connection that rooms above the core need; RFC 9293 names. */
-export interface ConnectionInfo {
-  readonly tuple: Tuple;
-  /** State of assembly/layout.ts. */
-  readonly state: number;
-  /** The peer's FIN was reached. */
-  readonly isEnded: boolean;
+/** How far one connection is; RFC 9293 names. */
+export interface ConnectionNumbers {
   readonly sndUna: number;
   readonly sndNxt: number;
   readonly rcvNxt: number;
   /** The last TSval sent and TS.Recent; undefined without the option. */
   readonly timestamps: { readonly tsVal: number; readonly tsEcr: number } | undefined;
+}
+
+/** Whose it is. */
+export interface ConnectionOwner {
   readonly generation: number;
   readonly ownerPeer: number;
   readonly ownerFlow: number;
+}
+
+/** The variables of one connection that rooms above the core need. */
+export interface ConnectionInfo extends ConnectionNumbers, ConnectionOwner {
+  readonly tuple: Tuple;
+  /** State of assembly/layout.ts. */
+  readonly state: number;
+  /** The peer's FIN was reached. */
+  readonly isEnded: boolean;
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly bytesRetransmitted: number;
@@ -285,6 +293,33 @@ export class Structures {
     };
   }
 
+  infoTuple(): Tuple {
+    return readTuple(this.#memory, this.#view, this.#info.TUPLE);
+  }
+
+  infoNumbers(): ConnectionNumbers {
+    const at = this.#info;
+    const view = this.#view;
+    const hasTimestamps = (view.getUint32(at.FLAGS, true) & this.#timestampsFlag) !== 0;
+    const tsVal = view.getUint32(at.TS_LAST_SENT, true);
+    const tsEcr = view.getUint32(at.TS_RECENT, true);
+    return {
+      sndUna: view.getUint32(at.SND_UNA, true),
+      sndNxt: view.getUint32(at.SND_NXT, true),
+      rcvNxt: view.getUint32(at.RCV_NXT, true),
+      timestamps: hasTimestamps ? { tsVal, tsEcr } : undefined,
+    };
+  }
+
+  infoOwner(): ConnectionOwner {
+    const at = this.#info;
+    return {
+      generation: this.#view.getUint32(at.GENERATION, true),
+      ownerPeer: this.#view.getUint32(at.OWNER_PEER, true),
+      ownerFlow: this.#view.getUint32(at.OWNER_FLOW, true),
+    };
+  }
+
   /** Counts below 2^53. */
   #u64(at: number): number {
     return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32;
@@ -353,42 +388,4 @@ function places<Field extends string>(
 ): Readonly<Record<Field, number>> {
   const entries = fields.map((field) => [field, ptr + enumValue(module, name, field)] as const);
   return Object.fromEntries(entries) as Record<Field, number>;
-}
-
-const TUPLE_FAMILY = 0;
-const TUPLE_REMOTE_PORT = 4;
-const TUPLE_LOCAL_PORT = 6;
-const TUPLE_REMOTE = 8;
-const TUPLE_LOCAL = 24;
-
-/** Writes a tuple at `ptr` in the layout of assembly/layout.ts `Tuple`. */
-export function writeTuple(memory: Uint8Array, view: DataView, ptr: number, tuple: Tuple): void {
-  view.setUint32(ptr + TUPLE_FAMILY, tuple.family, true);
-  view.setUint16(ptr + TUPLE_REMOTE_PORT, tuple.remotePort, true);
-  view.setUint16(ptr + TUPLE_LOCAL_PORT, tuple.localPort, true);
-  writeAddress(memory, ptr + TUPLE_REMOTE, tuple.remote);
-  writeAddress(memory, ptr + TUPLE_LOCAL, tuple.local);
-}
-
-/** Byte by byte: for so few of them that is less than a call of the engine. */
-function writeAddress(memory: Uint8Array, ptr: number, address: Uint8Array): void {
-  for (let index = 0; index < 16; index += 1) memory[ptr + index] = address[index] ?? 0;
-}
-
-function readAddress(memory: Uint8Array, ptr: number, size: number): Uint8Array {
-  const address = new Uint8Array(size);
-  for (let index = 0; index < size; index += 1) address[index] = memory[ptr + index] ?? 0;
-  return address;
-}
-
-export function readTuple(memory: Uint8Array, view: DataView, ptr: number): Tuple {
-  const family = view.getUint32(ptr + TUPLE_FAMILY, true) === 4 ? 4 : 6;
-  const size = family === 4 ? 4 : 16;
-  return {
-    family,
-    remote: readAddress(memory, ptr + TUPLE_REMOTE, size),
-    remotePort: view.getUint16(ptr + TUPLE_REMOTE_PORT, true),
-    local: readAddress(memory, ptr + TUPLE_LOCAL, size),
-    localPort: view.getUint16(ptr + TUPLE_LOCAL_PORT, true),
-  };
 }

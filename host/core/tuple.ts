@@ -2,7 +2,7 @@
  * A connection's addresses from the view of the service, as the host passes them around. The core's own
  * form is assembly/layout.ts `Tuple`.
  */
-import { formatAddress } from "./address.ts";
+import { copyAddress, formatAddress, knownAddress } from "./address.ts";
 
 export interface Tuple {
   readonly family: 4 | 6;
@@ -47,4 +47,37 @@ export function formatTuple(tuple: Tuple): string {
 export function formatHostPort(address: Uint8Array, port: number): string {
   const text = formatAddress(address);
   return address.length === 4 ? `${text}:${port}` : `[${text}]:${port}`;
+}
+
+const TUPLE_FAMILY = 0;
+const TUPLE_REMOTE_PORT = 4;
+const TUPLE_LOCAL_PORT = 6;
+export const TUPLE_REMOTE = 8;
+const TUPLE_LOCAL = 24;
+
+/** Writes a tuple at `ptr` in the layout of assembly/layout.ts `Tuple`. */
+export function writeTuple(memory: Uint8Array, view: DataView, ptr: number, tuple: Tuple): void {
+  view.setUint32(ptr + TUPLE_FAMILY, tuple.family, true);
+  view.setUint16(ptr + TUPLE_REMOTE_PORT, tuple.remotePort, true);
+  view.setUint16(ptr + TUPLE_LOCAL_PORT, tuple.localPort, true);
+  writeAddress(memory, ptr + TUPLE_REMOTE, tuple.remote);
+  writeAddress(memory, ptr + TUPLE_LOCAL, tuple.local);
+}
+
+/** Byte by byte: for so few of them that is less than a call of the engine. */
+function writeAddress(memory: Uint8Array, ptr: number, address: Uint8Array): void {
+  for (let index = 0; index < 16; index += 1) memory[ptr + index] = address[index] ?? 0;
+}
+
+/** Reads what `writeTuple` writes. */
+export function readTuple(memory: Uint8Array, view: DataView, ptr: number): Tuple {
+  const family = view.getUint32(ptr + TUPLE_FAMILY, true) === 4 ? 4 : 6;
+  const size = family === 4 ? 4 : 16;
+  return {
+    family,
+    remote: copyAddress(memory, ptr + TUPLE_REMOTE, size),
+    remotePort: view.getUint16(ptr + TUPLE_REMOTE_PORT, true),
+    local: knownAddress(memory, ptr + TUPLE_LOCAL, size),
+    localPort: view.getUint16(ptr + TUPLE_LOCAL_PORT, true),
+  };
 }

@@ -319,7 +319,7 @@ export class Backend implements Role {
   }
 
   #arrived(handle: number, mapping: FlowMapping, baggage: Baggage): void {
-    const tuple: Tuple = this.#options.core.connectionInfo(handle).tuple;
+    const tuple = this.#options.core.connectionTuple(handle);
     const live = new LiveConnection(this.#context, ++this.#ids, handle, tuple, baggage);
     this.#live.set(handle, live);
     this.counters.arrived++;

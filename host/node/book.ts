@@ -99,6 +99,12 @@ export interface BookLimits {
   readonly entriesMax: number;
   readonly verdictsMax: number;
 }
+/** Names of counters: texts that are put together each time cost more than what they count. */
+export const VERDICT_COUNTERS: Readonly<Record<Verdict, string>> = {
+  done: "verdict-done",
+  resume: "verdict-resume",
+  aborted: "verdict-aborted",
+};
 /** Questions on their way to owners. */
 const QUESTIONS_MAX = 1024;
 export const BOOK_LIMITS: BookLimits = { entriesMax: 65_536, verdictsMax: 65_536 };
@@ -200,7 +206,7 @@ export class Book {
     const record = { verdict, own, next, tuple, untilUs };
     this.verdicts.delete(next.flow);
     this.verdicts.set(next.flow, record);
-    this.count(`verdict-${verdict}`);
+    this.count(VERDICT_COUNTERS[verdict]);
     this.tell(record);
   }
 

@@ -2,7 +2,9 @@
  * Little-endian cursors over one message. Knows widths and bounds only; a read or a write that does not fit
  * sets a flag instead of throwing, so a decoder checks once at its end.
  */
+import { knownAddress } from "../core/address.ts";
 import { hexBytes, hexText } from "../core/hex.ts";
+import { Slab } from "../core/slab.ts";
 
 export class Reader {
   /** False once anything did not fit. */
@@ -39,6 +41,12 @@ export class Reader {
   raw(length: number): Uint8Array {
     if (!this.take(length)) return new Uint8Array(0);
     return this.bytes.slice(this.offset - length, this.offset);
+  }
+
+  /** An address of `length` bytes that comes again and again. */
+  known(length: number): Uint8Array {
+    if (!this.take(length)) return new Uint8Array(0);
+    return knownAddress(this.bytes, this.offset - length, length);
   }
 
   /** `length` bytes as lower-case hexadecimal digits: how NodeId and Epoch are written. */
@@ -78,11 +86,15 @@ export class Reader {
 /** What a writer begins with, and all that it keeps for the next message. */
 const KEPT_BYTES = 4096;
 
+/** Messages with a blob are cut from arrays of this size: each has a piece of its own. */
+const SLAB_BYTES = 65_536;
+
 /** One message after the other, each a copy of its own. */
 export class Writer {
   private offset = 0;
   private bytes = new Uint8Array(KEPT_BYTES);
   private view = new DataView(this.bytes.buffer);
+  private readonly slab = new Slab(SLAB_BYTES);
 
   begin(): void {
     this.offset = 0;
@@ -90,7 +102,7 @@ export class Writer {
 
   finish(): Uint8Array {
     const { bytes, offset } = this;
-    if (bytes.length <= KEPT_BYTES) return bytes.slice(0, offset);
+    if (bytes.length <= KEPT_BYTES) return this.slab.copy(bytes, 0, offset);
     this.take(new Uint8Array(KEPT_BYTES));
     return bytes.length === offset ? bytes : bytes.slice(0, offset); // A blob fills its array.
   }

@@ -4,7 +4,6 @@
  * the routing contract; must not know the handoff protocol nor the mapping table.
  */
 import type { Core, CoreEvent } from "../core/core.ts";
-import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type {
   ReadResult,
@@ -61,7 +60,7 @@ export interface ClassifierOptions {
   /** How connections to this service address are routed; each by its first request without it. */
   readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   /** Which backends can be used now, for this client. */
-  readonly context: (clientAddress: string) => RouteContext;
+  readonly context: (client: Uint8Array) => RouteContext;
   readonly move: (connection: Classified, done: (outcome: MoveOutcome) => void) => void;
   /** Something ended here: a rejection, or a client that left. */
   readonly rejected: (tuple: Tuple, reason: string, head: RequestHead | undefined) => void;
@@ -226,7 +225,7 @@ export class Classifier {
 
   #decide(pending: Pending, head: RequestHead): void {
     const { router, context, clock } = this.#options;
-    const decision = router.decide(head, context(formatAddress(pending.tuple.remote)));
+    const decision = router.decide(head, context(pending.tuple.remote));
     if (decision.kind === "reject") {
       this.#reject(pending, decision.reason, decision.reply, decision.reset);
       return;

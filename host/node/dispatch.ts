@@ -3,6 +3,7 @@
  * and a report. Knows backends' names; must not know which forwarder judges, nor packets.
  */
 import type { NodeId } from "../transport/transport.ts";
+import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { RequestHead, RouteContext } from "../routing/route.ts";
 import type { Classified, MoveOutcome } from "./classifier.ts";
@@ -60,12 +61,8 @@ export class Dispatch {
   }
 
   /** What routing may know of backends for this client. */
-  readonly context = (clientAddress: string): RouteContext => ({
-    clientAddress,
-    usable: (name) => this.#health(name)?.usable ?? false,
-    mayReturn: (name) => this.#health(name)?.mayReturn ?? false,
-    load: (name) => this.#health(name)?.load ?? 0,
-  });
+  readonly context = (client: Uint8Array): RouteContext =>
+    new ClientContext(client, this.#healthOf);
 
   idOf(name: string): NodeId | undefined {
     return this.#targets.get(name)?.id;
@@ -112,8 +109,32 @@ export class Dispatch {
     return "moved";
   }
 
-  #health(name: string): Health | undefined {
+  readonly #healthOf = (name: string): Health | undefined => {
     const target = this.#targets.get(name);
     return target && this.world.health(target.id);
+  };
+}
+
+class ClientContext implements RouteContext {
+  constructor(
+    private readonly client: Uint8Array,
+    private readonly health: (backend: string) => Health | undefined,
+  ) {}
+
+  /** Few policies ask. */
+  get clientAddress(): string {
+    return formatAddress(this.client);
+  }
+
+  usable(backend: string): boolean {
+    return this.health(backend)?.usable ?? false;
+  }
+
+  mayReturn(backend: string): boolean {
+    return this.health(backend)?.mayReturn ?? false;
+  }
+
+  load(backend: string): number {
+    return this.health(backend)?.load ?? 0;
   }
 }

@@ -17,6 +17,7 @@ import type {
   SynHint,
 } from "./messages.ts";
 
+const FAMILIES = [4, 6] as const;
 export const ID_SIZE = 8;
 export const EPOCH_SIZE = 16;
 const SLICE_MAX = 15;
@@ -144,11 +145,12 @@ export function writeTuple(to: Writer, tuple: Tuple): void {
 }
 
 export function readTuple(from: Reader): Tuple {
-  const family = pick(from, [4, 6] as const, from.u32() / 2 - 2);
+  const family = pick(from, FAMILIES, from.u32() / 2 - 2);
   const remotePort = from.u16();
   const localPort = from.u16();
   const remote = readAddress(from, family);
-  const local = readAddress(from, family);
+  const local = from.known(family === 4 ? 4 : 16);
+  from.zero(family === 4 ? 12 : 0);
   return { family, remote, remotePort, local, localPort };
 }
 

@@ -9,17 +9,16 @@
 import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Arrivals } from "./arrivals.ts";
+import { VERDICT_COUNTERS } from "./book.ts";
 import { Entered } from "./entered.ts";
 import { Forwarders } from "./forwarders.ts";
 import type { DenyReason, FlowId, GrantMessage, Message, RecordState } from "./messages.ts";
 import type { ReleaseCause, VerdictMessage } from "./messages.ts";
 import { NO_FLOW, NO_POOL } from "./messages.ts";
 import type { FlowMapping, MigrateOptions, MigratorOptions, MigratorWorld } from "./migration.ts";
-import { OutgoingTable } from "./outgoing.ts";
-import type { MigrationOutcome, Outgoing, Target } from "./outgoing.ts";
+import { OutgoingTable, type MigrationOutcome, type Outgoing, type Target } from "./outgoing.ts";
 import { Reporter } from "./report.ts";
-import { TIMERS } from "./timers.ts";
-import type { Timers } from "./timers.ts";
+import { TIMERS, type Timers } from "./timers.ts";
 
 /** Why nobody was asked for a connection, or nobody can have it. */
 type Local = "nobody took it" | "it is in no state to move";
@@ -333,7 +332,7 @@ export class Migrator {
       return this.count("stale-verdict");
     const outgoing = this.outgoing.ofFlow(node, message.flow);
     if (!outgoing) return this.count("unmatched-verdict");
-    this.count(`verdict-${message.verdict}`);
+    this.count(VERDICT_COUNTERS[message.verdict]);
     if (outgoing.state === "lost") {
       // Its copy was given up: nobody can run on, so the client must hear it.
       this.outgoing.remove(outgoing);

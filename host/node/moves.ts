@@ -53,7 +53,7 @@ export class Moves {
     if (this.#moving.has(live)) return this.#keep(request, "it is moving already");
     const candidates = this.#candidates(live, request);
     if (candidates.length === 0) return this.#keep(request, "it belongs to no pool");
-    const forwarder = peers.nodeOf(core.connectionInfo(live.handle).ownerPeer);
+    const forwarder = peers.nodeOf(core.connectionOwner(live.handle).ownerPeer);
     if (forwarder === undefined) return this.#keep(request, "no forwarder knows it");
     const ready = (): Uint8Array | undefined => {
       // It has let go meanwhile: what is left is for this stack to send.

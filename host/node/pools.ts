@@ -3,7 +3,6 @@
  * connection keeps the pool of the rule that placed it, so that its owner can ask for another member without
  * knowing the rules. Knows names and identifiers; must not know who is usable.
  */
-import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { RouteContext, Router } from "../routing/route.ts";
 import { nodeId } from "../transport/create.ts";
@@ -12,7 +11,7 @@ import type { Cipher } from "./environment.ts";
 
 export class Pools {
   readonly #router: Router;
-  readonly #context: (clientAddress: string) => RouteContext;
+  readonly #context: (client: Uint8Array) => RouteContext;
   readonly #idOf: (backend: string) => NodeId | undefined;
   readonly #names: ReadonlyMap<NodeId, string>;
   readonly #ids: ReadonlyMap<string, NodeId>;
@@ -20,7 +19,7 @@ export class Pools {
   constructor(
     cipher: Cipher,
     router: Router,
-    context: (clientAddress: string) => RouteContext,
+    context: (client: Uint8Array) => RouteContext,
     idOf: (backend: string) => NodeId | undefined,
   ) {
     this.#router = router;
@@ -39,7 +38,7 @@ export class Pools {
   members(id: NodeId, tuple: Tuple): readonly NodeId[] | undefined {
     const name = this.#names.get(id);
     if (name === undefined) return undefined;
-    const context = this.#context(formatAddress(tuple.remote));
+    const context = this.#context(tuple.remote);
     const members = this.#router.candidates(name, context) ?? [];
     return members.flatMap((member) => this.#idOf(member) ?? []);
   }

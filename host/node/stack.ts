@@ -60,16 +60,15 @@ export class CoreStack implements Stack {
   }
 
   tuple(connection: number): Tuple {
-    return this.core.connectionInfo(connection).tuple;
+    return this.core.connectionTuple(connection);
   }
 
   resetData(connection: number): ResetData {
-    const { sndUna, sndNxt, rcvNxt, timestamps } = this.core.connectionInfo(connection);
-    return { sndUna, sndNxt, rcvNxt, timestamps };
+    return this.core.connectionNumbers(connection);
   }
 
   owner(connection: number): FlowOwner | undefined {
-    const { ownerPeer, ownerFlow, generation } = this.core.connectionInfo(connection);
+    const { ownerPeer, ownerFlow, generation } = this.core.connectionOwner(connection);
     const forwarder = this.peers.nodeOf(ownerPeer);
     if (forwarder === undefined || ownerFlow === 0) return undefined;
     return { forwarder, flow: ownerFlow, generation };

@@ -45,7 +45,12 @@ export class Balancer {
     if (names.length === 0) return [];
     const first = this.turn % names.length;
     this.turn = (this.turn + 1) % Number.MAX_SAFE_INTEGER;
-    return [...names.slice(first), ...names.slice(0, first)];
+    const rotated: string[] = [];
+    for (let index = 0; index < names.length; index++) {
+      const name = names[(first + index) % names.length];
+      if (name !== undefined) rotated.push(name);
+    }
+    return rotated;
   }
 }
 

@@ -52,17 +52,26 @@ export function createRouter(rules: readonly Rule[]): Router {
   return new RuleRouter(rules);
 }
 
+interface Entry {
+  readonly rule: Rule;
+  readonly balancer: Balancer;
+  /** Its name. */
+  readonly pool: string;
+}
+
 class RuleRouter implements Router {
-  private readonly entries: readonly { readonly rule: Rule; readonly balancer: Balancer }[];
+  private readonly entries: readonly Entry[];
   private readonly balancers = new Map<string, Balancer>();
   private readonly silence: Silence;
 
   constructor(rules: readonly Rule[]) {
     const shared = new Map<string, Balancer>();
-    this.entries = rules.map((rule) => ({ rule, balancer: balancerOf(rule, shared) }));
+    this.entries = rules.map((rule) => {
+      return { rule, balancer: balancerOf(rule, shared), pool: poolOf(rule) };
+    });
     // Of rules with the same members and no name, each has its turns; a move takes the first one's.
-    for (const { rule, balancer } of this.entries) {
-      if (!this.balancers.has(poolOf(rule))) this.balancers.set(poolOf(rule), balancer);
+    for (const { pool, balancer } of this.entries) {
+      if (!this.balancers.has(pool)) this.balancers.set(pool, balancer);
     }
     this.silence = silenceOf(rules);
   }
@@ -83,8 +92,8 @@ class RuleRouter implements Router {
     const entry = this.entries.find(({ rule }) => matches(rule, head));
     if (!entry) return { kind: "reject", reason: "no rule matches", ...unrouted(head) };
     const rule = entry.rule.text;
-    const candidates = entry.balancer.candidates(context);
-    const pool = poolOf(entry.rule);
+    const { balancer, pool } = entry;
+    const candidates = balancer.candidates(context);
     if (candidates.length > 0) return { kind: "backend", candidates, rule, pool };
     const reason = `no backend of "${rule}" is usable`;
     if (entry.rule.pool.backends.some((backend) => context.mayReturn(backend))) {
@@ -112,22 +121,32 @@ function balancerOf(rule: Rule, shared: Map<string, Balancer>): Balancer {
 
 function matches(rule: Rule, head: RequestHead): boolean {
   if (rule.protocol !== undefined && rule.protocol !== head.protocol) return false;
-  const any = (patterns: readonly string[], fits: (pattern: string) => boolean): boolean =>
-    patterns.length === 0 || patterns.some(fits);
   switch (head.protocol) {
     case "http": {
       const { host, path } = head;
-      const hostFits = any(rule.host, (pattern) => nameMatches(pattern, host));
-      return hostFits && any(rule.path, (pattern) => pathMatches(pattern, path));
+      return any(rule.host, host, nameMatches) && any(rule.path, path, pathMatches);
     }
     case "tls": {
       const { serverName, alpn } = head;
-      const nameFits = any(rule.sni, (pattern) => nameMatches(pattern, serverName));
-      return nameFits && any(rule.alpn, (name) => alpn.includes(name));
+      return (
+        any(rule.sni, serverName, nameMatches) &&
+        any(rule.alpn, alpn, (name, offered) => offered.includes(name))
+      );
     }
     case "other":
       return true;
   }
+}
+
+/** Whether one of the patterns fits, or there is none. */
+function any<T>(
+  patterns: readonly string[],
+  value: T,
+  fits: (pattern: string, value: T) => boolean,
+): boolean {
+  if (patterns.length === 0) return true;
+  for (const pattern of patterns) if (fits(pattern, value)) return true;
+  return false;
 }
 
 /** `/x/*` takes everything below `/x/`, and `/x/` itself; bytes are compared as they were sent. */

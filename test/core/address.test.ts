@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import fc from "fast-check";
-import { formatAddress, parseAddress } from "../../host/core/address.ts";
+import { formatAddress, knownAddress, parseAddress } from "../../host/core/address.ts";
 
 const address = suite("address");
 
@@ -50,6 +50,28 @@ address("is the inverse of itself for all 16-byte addresses", () => {
         assert.equal(parseAddress(formatAddress(bytes)), bytes);
       },
     ),
+  );
+});
+
+address("of few addresses each is one array, whichever come between", () => {
+  const size = fc.constantFrom(4, 16);
+  const some = size.chain((length) =>
+    fc.array(fc.array(fc.constantFrom(0, 1, 255), { minLength: length, maxLength: length }), {
+      minLength: 1,
+      maxLength: 20,
+    }),
+  );
+  fc.assert(
+    fc.property(some, fc.nat(7), (addresses, at) => {
+      for (const bytes of addresses) {
+        const from = Uint8Array.from([...new Array<number>(at).fill(9), ...bytes, 9]);
+        const read = knownAddress(from, at, bytes.length);
+        assert.equal([...read], bytes);
+        assert.is(knownAddress(from, at, bytes.length), read);
+        from.fill(7);
+        assert.equal([...read], bytes, "it is no part of what it was read from");
+      }
+    }),
   );
 });
 

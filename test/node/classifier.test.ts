@@ -40,8 +40,8 @@ class Stage {
       clock: { nowUs: () => this.nowUs, wallMs: () => 0 },
       router: createRouter(rules),
       headLimitUs: LIMIT_US,
-      context: (clientAddress) => ({
-        clientAddress,
+      context: (client) => ({
+        clientAddress: client.join("."),
         usable: () => this.backend === "well",
         mayReturn: () => this.backend === "silent",
         load: () => 0,

@@ -4,7 +4,7 @@
  */
 import { constant, enumValue, type CoreModule } from "../../host/core/module.ts";
 import type { Tuple } from "../../host/core/tuple.ts";
-import { writeTuple } from "../../host/core/structures.ts";
+import { writeTuple } from "../../host/core/tuple.ts";
 import { Recorder, type Place } from "./recorder.ts";
 
 /** Sizes of an instance that an interpreter starts in no time. */
