@@ -71,6 +71,11 @@ export class Losses {
     this.#deaf.set(place, Math.max(untilUs, this.#deaf.get(place) ?? 0));
   }
 
+  /** Something that was sent to this place, or from it, was late at least. */
+  wasCut(place: string): boolean {
+    return this.#deaf.has(place);
+  }
+
   /** What is sent to this place is lost, as long as it is cut. */
   isDeaf(place: string): boolean {
     return this.#options.cluster.scheduler.nowUs() < (this.#deaf.get(place) ?? 0);

@@ -248,6 +248,9 @@ export class Oracle {
     // RFC 9293 3.10.7.1: what comes late for a connection that is over gets a RST from anybody.
     if (about.resetAllowed !== undefined) return;
     if (!isOver(about)) return object("I3", "RST without a cause");
+    // It answers an acknowledgement of the client's: what nobody sent cannot have been acknowledged.
+    const isKnown = (segment.flags & ACK) !== 0 || this.#isOld(key, rangesOf(about), segment);
+    if (!isKnown) object("I3", "RST by a number that nobody sent");
     about.overUs ??= atUs;
     // RFC 9293 3.6.1: who sent the first FIN answers in TIME-WAIT, and nobody resets before the next SYN.
     const isWaiting = about.serverFinFirst && !next && atUs - about.overUs < TIME_WAIT_US;

@@ -60,7 +60,7 @@ class Run {
     () => this.#unreachable(),
     () => this.#clockSlackMs(),
     (address, port) => this.#doubts.isUnknown(address, port),
-    (address, port) => this.#visitorOf(address, port)?.giveUpAfter(GIVE_UP_US),
+    (address, port) => this.#visitorOf(address, port)?.meetTwo(GIVE_UP_US),
   );
   readonly #digest = new Digest();
   /** By the name of each node: its life of now. */
@@ -350,11 +350,21 @@ class Run {
       this.#oracle.allowReset(address, port, `${backend} is not well`);
   }
 
-  #refused({ backend, address, port }: Visitor, status: string): void {
+  #refused(visitor: Visitor, status: string): void {
+    const { backend, address, port } = visitor;
     this.#oracle.allowReset(address, port, "the classifier answered");
     this.#note(`${address} was answered ${status}`);
-    if (this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(backend)) return;
-    this.#problem(`${address} got ${status}, and nothing is wrong with ${backend ?? "nobody"}`);
+    if (visitor.mayBeAnswered) return;
+    this.#problem(`I3: ${address} got ${status}, and nothing is wrong with ${backend ?? "nobody"}`);
+  }
+
+  /** 503: its backend was not to be had. 408: its request may have been late. Nobody asks for what is answered else. */
+  #mayAnswer(status: string, { backend, place, mayBeAnswered }: Visitor): boolean {
+    if (mayBeAnswered) return true;
+    if (status !== "503" && status !== "408") return false;
+    if (this.#trouble.isTroubled(backend)) return true;
+    const isLossy = this.#scenario.faultPercentMax > 0;
+    return status === "408" && (isLossy || this.#losses.wasCut(place));
   }
 
   #rejected(tuple: Tuple, reason: string): void {
@@ -365,11 +375,12 @@ class Run {
       if (this.#doubts.isUnknown(address, port)) this.#oracle.allowReset(address, port, reason);
       return;
     }
-    const visitor = this.#visitors.find((who) => who.address === address);
-    const isTroubled =
-      this.#scenario.faultPercentMax > 0 || this.#trouble.isTroubled(visitor?.backend);
+    const visitor = this.#visitorOf(address, port);
+    const [status = "503"] = /^\d{3}(?=: )/.exec(reason) ?? [];
     // The classifier's answer may wait for a slow reader until its time is over.
-    if (isTroubled) this.#oracle.allowReset(address, port, reason);
+    if (!visitor || !this.#mayAnswer(status, visitor)) return;
+    visitor.mayBeAnswered = true;
+    this.#oracle.allowReset(address, port, reason);
   }
 
   #settle(): void {

@@ -52,6 +52,8 @@ export class Visitor {
   /** Where the numbers of the connection before ended. */
   #lastSndNxt: number | undefined;
   #hasVanished = false;
+  /** A classifier has a cause to answer it in a backend's place. */
+  mayBeAnswered = false;
   /** The connection may end without a word, and may be given up. */
   #isLost = false;
 
@@ -92,6 +94,7 @@ export class Visitor {
     const { port } = this;
     this.#left--;
     this.#isLost = false;
+    this.mayBeAnswered = false;
     const plan = this.#plan;
     const isBroken = (): boolean => plan.end.how !== "none" || this.#isLost;
     const problem = (invariant: string, what: string): void =>
@@ -146,6 +149,12 @@ export class Visitor {
     this.#options.cluster.scheduler.after(delayUs, () => {
       if (this.#client === client) client.abort();
     });
+  }
+
+  /** Accepted (4): two classifiers have a connection of its ports each, and only one of them can hand over. */
+  meetTwo(giveUpUs: number): void {
+    this.mayBeAnswered = true;
+    this.giveUpAfter(giveUpUs);
   }
 
   /**

@@ -134,6 +134,8 @@ oracles("object to a RST in TIME-WAIT until its time is over", () => {
   pass(TIME_WAIT_US);
   service(LB, RST, IRS + 2);
   assert.equal(objections(), []);
+  service(LB, RST, IRS + 3);
+  assert.equal(objections(), ["I3: RST by a number that nobody sent"]);
 });
 
 oracles(
