@@ -4,7 +4,7 @@
  * must not know packets, nor what the forwarder made of it.
  *
  * The causes: T_MOVE and T_RESOLVE have passed since the freeze (PROTOCOL section 5), a forwarder that knows nothing
- * of it has begun since (section 7), or the forwarder may hold one of its two ends for dead (R11, R14).
+ * of it has begun since (section 7), its source has, or the forwarder may hold one of its two ends for dead (R11, R14).
  */
 import { formatAddress } from "../core/address.ts";
 import type { NodeId } from "../transport/transport.ts";
@@ -21,8 +21,9 @@ interface Freeze {
   readonly source: string;
   readonly target: string;
   readonly sinceUs: number;
-  /** The forwarder's life then. */
+  /** The forwarder's life then, and its source's. */
   readonly life: number;
+  readonly sourceLife: number;
   isOver: boolean;
 }
 
@@ -77,13 +78,15 @@ export class Doubts {
   #begin(key: string, source: string, id: NodeId, flow: number): void {
     const target = this.#names.get(id) ?? id;
     const sinceUs = this.cluster.scheduler.nowUs();
-    const life = this.cluster.life(FORWARDER);
-    this.#freezes.set(key, { flow, source, target, sinceUs, life, isOver: false });
+    const [life, sourceLife] = [this.cluster.life(FORWARDER), this.cluster.life(source)];
+    this.#freezes.set(key, { flow, source, target, sinceUs, life, sourceLife, isOver: false });
   }
 
-  #isLate({ sinceUs, life }: Freeze): boolean {
+  /** Its source may also have died with it, and what its target said may be lost. */
+  #isLate({ sinceUs, life, source, sourceLife }: Freeze): boolean {
     const isOld = this.cluster.scheduler.nowUs() - sinceUs >= PATIENCE_US;
-    return isOld || life !== this.cluster.life(FORWARDER);
+    const isOrphan = sourceLife !== this.cluster.life(source);
+    return isOld || isOrphan || life !== this.cluster.life(FORWARDER);
   }
 
   #mayBeDead(name: string): boolean {

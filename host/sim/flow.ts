@@ -124,6 +124,15 @@ export function rangesOf({ serverIss, serverNxt, lateIss }: Flow): Range[] {
   return [...own, ...[...lateIss].map((from) => ({ from, to: add(from, 1) }))];
 }
 
+export function isWithin({ from, to }: Range, seq: number): boolean {
+  return !after(from, seq) && !after(seq, to);
+}
+
+/** The half-open connection that a late SYN made has nothing to say but where it stands. */
+export function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): boolean {
+  return payload.length === 0 && lateIss.has(add(seq, -1)) && ack === add(iss, 1);
+}
+
 export function newFlow(segment: TcpPacket): Flow {
   const scale = segment.options.find(({ kind }) => kind === 3);
   return {

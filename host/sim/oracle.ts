@@ -11,7 +11,9 @@
 import {
   choose,
   contend,
+  isOfLateSyn,
   isOver,
+  isWithin,
   newFlow,
   numbers,
   rangesOf,
@@ -89,6 +91,11 @@ export class Oracle {
     for (const flow of [this.#flows.get(key), this.#candidates.get(key)]) {
       if (flow) flow.resetAllowed ??= cause;
     }
+  }
+
+  /** A RST to this client is legitimate. */
+  hasCause(address: string, port: number): boolean {
+    return this.#flows.get(`${address} ${port}`)?.resetAllowed !== undefined;
   }
 
   /** A node has infused the connection: its time begins anew, whoever had it before. */
@@ -347,15 +354,6 @@ function isUnmapped({ owners }: Flow): boolean {
 
 function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
-}
-
-function isWithin({ from, to }: Range, seq: number): boolean {
-  return !after(from, seq) && !after(seq, to);
-}
-
-/** The half-open connection that a late SYN made has nothing to say but where it stands. */
-function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): boolean {
-  return payload.length === 0 && lateIss.has(add(seq, -1)) && ack === add(iss, 1);
 }
 
 /**

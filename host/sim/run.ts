@@ -92,7 +92,9 @@ class Run {
     this.#moves = new Moves(scheduler, random, scenario.movePercent, backends, {
       moved: () => this.#moved++,
       lost: (address, port) => {
-        if (this.#doubts.isUnknown(address, port))
+        // Also of one that was about to leave when it was told to forget it, for a cause of the handoff before.
+        const isDue = this.#doubts.isUnknown(address, port);
+        if (isDue || this.#oracle.hasCause(address, port))
           this.#oracle.allowReset(address, port, "its move was lost");
         else this.#problem(`I3: the move of ${address} ${port} was lost without a cause`);
       },

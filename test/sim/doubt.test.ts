@@ -13,14 +13,14 @@ const tuple = { remote: Uint8Array.of(10, 1, 0, 1), remotePort: PORT };
 
 function open() {
   const outgoing: { state: string; tuple: typeof tuple; flow: number; target: string }[] = [];
-  const now = { us: 1_000_000, life: 1, dead: "", unknown: "" };
+  const now = { us: 1_000_000, life: 1, sourceLife: 1, dead: "", unknown: "" };
   const role = { migrator: { outgoing: { values: () => outgoing, size: 1 } } };
   const cluster = {
     forwarder: { id: "id of lb", name: "lb" },
     classifiers: [],
     backends: [{ id: "id of b1", name: "b1" }],
     node: () => ({ role }),
-    life: () => now.life,
+    life: (name: string) => (name === "lb" ? now.life : now.sourceLife),
     scheduler: { nowUs: () => now.us },
   };
   const trouble = {
@@ -28,13 +28,13 @@ function open() {
     isUnknown: (name: string) => name === now.unknown,
   };
   const watch = new Doubts(cluster as unknown as Cluster, trouble as unknown as Trouble);
-  const freeze = (flow: number, state = "frozen"): void => {
+  const freeze = (flow: number, state = "frozen", source = "lb"): void => {
     outgoing.splice(0, 1, { state, tuple, flow, target: "id of b1" });
-    watch.afterTurn("lb");
+    watch.afterTurn(source);
   };
-  const settle = (): void => {
+  const settle = (source = "lb"): void => {
     outgoing.pop();
-    watch.afterTurn("lb");
+    watch.afterTurn(source);
   };
   return { now, freeze, settle, isUnknown: () => watch.isUnknown(ADDRESS, PORT), watch };
 }
@@ -81,6 +81,15 @@ doubts("begin at once when the forwarder began anew, or an end of it may be dead
   }
   now.dead = "b2";
   assert.not(isUnknown(), "it has nothing to do with it");
+});
+
+doubts("stay with a handoff whose source died before it knew the verdict", () => {
+  const { now, freeze, settle, isUnknown } = open();
+  freeze(7, "frozen", "b2");
+  assert.not(isUnknown());
+  now.sourceLife = 2;
+  settle("b2");
+  assert.ok(isUnknown(), "what its target said may be lost");
 });
 
 doubts("say who may have a connection that is on its way", () => {

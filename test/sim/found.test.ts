@@ -178,4 +178,14 @@ found("takes no window of a classifier whose SYN-ACK the client did not take", (
   again({ seed: 712208, ...ALONE, ...one, ...lossy, troubles: ["none", "classifier-stall"] });
 });
 
+found(
+  "forgets a connection that wants to move on when its classifier died with the handoff",
+  () => {
+    const many = { backends: 2, classifiers: 1, clients: 10, connectionsMax: 4, isByRequest: true };
+    const lossy = { faultPercentMax: 3, bodyMax: 2000, clockPpmMax: 0, movePercent: 20 };
+    const troubles = ["partition", "classifier-crash", "client-cut"] as const;
+    again({ seed: 810063, ...many, ...lossy, troubles });
+  },
+);
+
 found.run();
