@@ -71,10 +71,9 @@ export {
   tupleReadOutbound,
   tupleEqual,
   tcpWrite,
-  tcpSetOptionsLen,
+  tcpOptions,
   tcpSetUrgent,
   tcpChecksumWrite,
-  tcpChecksumWriteSum,
   tcpChecksumWritePartial,
 } from "./wire/tcp";
 export {

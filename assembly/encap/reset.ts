@@ -13,7 +13,7 @@ import { RESETS_MAX } from "../limits";
 import { txDescriptor, txReset } from "../batch";
 import { ipHeaderLenOf, ipWrite } from "../wire/ip";
 import { OptionBit, optionsWrite } from "../wire/options";
-import { TCP_HEADER_LEN, TcpFlag, tcpChecksumWrite, tcpSetOptionsLen, tcpWrite } from "../wire/tcp";
+import { TCP_HEADER_LEN, TcpFlag, tcpChecksumWrite, tcpOptions, tcpWrite } from "../wire/tcp";
 import { mapGet } from "./mapping";
 
 @unmanaged
@@ -101,11 +101,11 @@ function buildProbe(index: u32, requestAt: usize): void {
   const request = changetype<Request>(requestAt + TUPLE_SIZE);
   const ptr = txReset(index);
   const tcp = ptr + ipHeaderLenOf(changetype<Tuple>(requestAt).family);
-  tcpWrite(tcp, requestAt, request.segAck - 1, request.segSeq, TcpFlag.ACK, 0);
   const present: u32 = request.timestamps != 0 ? OptionBit.TIMESTAMPS : 0;
   // TSval: the last of ours that the client echoed; TSecr: its own last one.
   const len = optionsWrite(tcp + TCP_HEADER_LEN, present, request.tsEcr, request.tsVal, 0, 0);
-  tcpSetOptionsLen(tcp, len);
+  const control = <u32>TcpFlag.ACK | tcpOptions(len);
+  tcpWrite(tcp, requestAt, request.segAck - 1, request.segSeq, control, 0);
   finish(index, requestAt, len);
   count(Counter.PROBES_SENT);
 }

@@ -9,7 +9,7 @@ import { State } from "../report";
 import { ipHeaderLenOf, ipWrite } from "../wire/ip";
 import { OptionBit, optionsWrite, optionsWriteSyn } from "../wire/options";
 import { seqLe, seqLt, seqMax } from "../wire/seq";
-import { TCP_HEADER_LEN, TcpFlag, tcpSetOptionsLen, tcpWrite } from "../wire/tcp";
+import { TCP_HEADER_LEN, TcpFlag, tcpOptions, tcpWrite } from "../wire/tcp";
 import { queueRead } from "./buffer";
 import { congestionIdle } from "./congestion";
 import { tupleOf } from "./demux";
@@ -329,9 +329,9 @@ export function segmentSend(ptr: usize, segSeq: u32, len: u32, flags: u32, now: 
   const ecn = (tcb.flags & Flag.ECN) != 0 && !syn;
   const fresh = ecn && len != 0 && segSeq == tcb.sndNxt;
   const bits = ecn ? flags | ecnFlags(tcb, fresh) : flags;
-  tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, bits, window);
   const optionsLen = syn ? synOptions(ptr, tcpPtr, now) : dataOptions(ptr, tcpPtr, now);
-  if (optionsLen != 0) tcpSetOptionsLen(tcpPtr, optionsLen);
+  const control = bits | tcpOptions(optionsLen);
+  tcpWrite(tcpPtr, TUPLE, segSeq, acks ? tcb.rcvNxt : 0, control, window);
   if (!syn) urgentMark(tcb, tcpPtr, segSeq);
   const headerLen = TCP_HEADER_LEN + optionsLen;
   if (len != 0) {

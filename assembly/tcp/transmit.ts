@@ -11,7 +11,7 @@ import {
   TCP_HEADER_LEN,
   tcpChecksumWrite,
   tcpChecksumWritePartial,
-  tcpSetOptionsLen,
+  tcpOptions,
   tcpWrite,
 } from "../wire/tcp";
 import { DESCRIPTOR_SIZE, Tuple } from "../layout";
@@ -135,11 +135,8 @@ export function replySegment(
   const tcpLen = TCP_HEADER_LEN + optionsLen;
   const ipLen = ipWrite(ipPtr, tuplePtr, tcpLen, REPLY_TTL, 0, 0);
   const tcpPtr = ipPtr + ipLen;
-  tcpWrite(tcpPtr, tuplePtr, segSeq, segAck, flags, window);
-  if (optionsLen != 0) {
-    memory.copy(tcpPtr + TCP_HEADER_LEN, optionsPtr, optionsLen);
-    tcpSetOptionsLen(tcpPtr, optionsLen);
-  }
+  tcpWrite(tcpPtr, tuplePtr, segSeq, segAck, flags | tcpOptions(optionsLen), window);
+  if (optionsLen != 0) memory.copy(tcpPtr + TCP_HEADER_LEN, optionsPtr, optionsLen);
   tcpChecksumWrite(ipPtr, tcpPtr, tcpLen);
   store<u32>(entry, ipLen + tcpLen);
   replyTail++;

@@ -12,8 +12,8 @@
 import { Err } from "../errors";
 import { Tuple } from "../layout";
 import { EXTENSION_HEADERS_MAX } from "../limits";
-import { loadBe16, loadBe32, storeBe16, storeBe32 } from "./bytes";
-import { sum64, sumBytes, sumFold } from "./checksum";
+import { loadBe16, loadBe32, storeBe16, storeBe32, swap32 } from "./bytes";
+import { checksumOf, sum64, sumBytes, sumFold } from "./checksum";
 
 export const IP4_HEADER_LEN: u32 = 20;
 export const IP6_HEADER_LEN: u32 = 40;
@@ -209,12 +209,16 @@ export function ipWrite(
 ): u32 {
   const tuple = changetype<Tuple>(tuplePtr);
   if (tuple.family == 4) {
-    storeBe32(ptr, 0x45000000 | (trafficClass << 16) | (IP4_HEADER_LEN + transportLen));
-    storeBe32(ptr + 4, ((identification & 0xffff) << 16) | 0x4000);
-    storeBe32(ptr + 8, (ttl << 24) | ((<u32>Protocol.TCP) << 16));
-    store<u32>(ptr, <u32>tuple.local0, 12);
-    store<u32>(ptr, <u32>tuple.remote0, 16);
-    ipChecksumWrite(ptr);
+    // Summed before it is stored: reading wide words back that were written in pieces waits for the writes.
+    const first = swap32(0x45000000 | (trafficClass << 16) | (IP4_HEADER_LEN + transportLen));
+    const second = swap32(((identification & 0xffff) << 16) | 0x4000);
+    const third = swap32((ttl << 24) | ((<u32>Protocol.TCP) << 16));
+    const local = <u32>tuple.local0;
+    const remote = <u32>tuple.remote0;
+    const sum = <u64>first + <u64>second + <u64>third + <u64>local + <u64>remote;
+    store<u64>(ptr, (<u64>first) | ((<u64>second) << 32));
+    store<u64>(ptr, (<u64>(third | (checksumOf(sum) << 16))) | ((<u64>local) << 32), 8);
+    store<u32>(ptr, remote, 16);
     return IP4_HEADER_LEN;
   }
   storeBe32(ptr, 0x60000000 | (trafficClass << 20) | (identification & 0xfffff));

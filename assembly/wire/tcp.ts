@@ -151,31 +151,31 @@ export function tupleEqual(aPtr: usize, bPtr: usize): bool {
 }
 
 /**
- * Writes the fixed header of a segment from tuple.local to tuple.remote. Data offset is set for no
- * options, checksum and urgent pointer are 0. Then: write options at ptr + 20 (options.ts) and call
- * `tcpSetOptionsLen`; write the payload; call `tcpChecksumWrite` or `tcpChecksumWritePartial`.
- * @param flags  TcpFlag bits
- * @param window the field as it goes on the wire, already scaled, at most 0xffff
+ * Writes the fixed header of a segment from tuple.local to tuple.remote; checksum and urgent pointer are 0. Options
+ * go to ptr + 20 (options.ts), before or after. Then: write the payload; call `tcpChecksumWrite` or
+ * `tcpChecksumWritePartial`.
+ * @param control TcpFlag bits, and tcpOptions(...) where there are any
+ * @param window  the field as it goes on the wire, already scaled, at most 0xffff
  */
 export function tcpWrite(
   ptr: usize,
   tuplePtr: usize,
   segSeq: u32,
   segAck: u32,
-  flags: u32,
+  control: u32,
   window: u32,
 ): void {
   const tuple = changetype<Tuple>(tuplePtr);
   storeBe32(ptr, ((<u32>tuple.localPort) << 16) | (<u32>tuple.remotePort));
   storeBe32(ptr + 4, segSeq);
   storeBe32(ptr + 8, segAck);
-  storeBe32(ptr + 12, 0x50000000 | (flags << 16) | window);
+  storeBe32(ptr + 12, (0x50000000 + (control << 16)) | window);
   store<u32>(ptr, 0, 16);
 }
 
-/** Sets the data offset; optionsLen is a multiple of 4, at most 40. */
-export function tcpSetOptionsLen(ptr: usize, optionsLen: u32): void {
-  store<u8>(ptr, (TCP_HEADER_LEN + optionsLen) << 2, 12);
+/** What `control` of tcpWrite says of options: optionsLen is a multiple of 4, at most 40. */
+export function tcpOptions(optionsLen: u32): u32 {
+  return optionsLen << 10;
 }
 
 /** Sets the urgent pointer and the URG flag; before the checksum is written. */
@@ -184,27 +184,19 @@ export function tcpSetUrgent(ptr: usize, urgent: u32): void {
   store<u8>(ptr, tcpFlags(ptr) | TcpFlag.URG, 13);
 }
 
-/** Writes the full checksum of a finished segment; the IP header must be final. */
+/**
+ * Writes the full checksum of a finished segment; the IP header must be final. The header is read in the words that
+ * tcpWrite and the options were written in: wider ones would wait for the writes.
+ */
 export function tcpChecksumWrite(ipPtr: usize, tcpPtr: usize, tcpLen: u32): void {
-  tcpChecksumWriteSum(ipPtr, tcpPtr, tcpLen, tcpHeaderLen(tcpPtr), sumBytesPayload(tcpPtr, tcpLen));
-}
-
-function sumBytesPayload(tcpPtr: usize, tcpLen: u32): u64 {
   const headerLen = tcpHeaderLen(tcpPtr);
-  return sumBytes(tcpPtr + headerLen, tcpLen - headerLen, 0);
-}
-
-/** The same when the payload's sum is known from `sumCopy`: only the header is read. */
-export function tcpChecksumWriteSum(
-  ipPtr: usize,
-  tcpPtr: usize,
-  tcpLen: u32,
-  headerLen: u32,
-  payloadSum: u64,
-): void {
-  store<u16>(tcpPtr, 0, 16);
-  const sum = pseudoSum(ipPtr, Protocol.TCP, tcpLen) + payloadSum;
-  store<u16>(tcpPtr, checksumOf(sumBytes(tcpPtr, headerLen, sum)), 16);
+  let sum = pseudoSum(ipPtr, Protocol.TCP, tcpLen);
+  sum += <u64>load<u32>(tcpPtr) + <u64>load<u32>(tcpPtr, 4);
+  sum += <u64>load<u32>(tcpPtr, 8) + <u64>load<u32>(tcpPtr, 12) + <u64>load<u16>(tcpPtr, 18);
+  const payloadPtr = tcpPtr + <usize>headerLen;
+  for (let at = tcpPtr + TCP_HEADER_LEN; at < payloadPtr; at += 4) sum += <u64>load<u32>(at);
+  if (headerLen < tcpLen) sum = sumBytes(payloadPtr, tcpLen - headerLen, sum);
+  store<u16>(tcpPtr, checksumOf(sum), 16);
 }
 
 /**
