@@ -165,7 +165,15 @@ export {
 } from "./tcp/buffer";
 export { layoutBegin, layoutEnd, reserve as layoutReserve } from "./layout";
 export { nodesUsed, nodeSteps } from "./tcp/node";
-export { timeWaitCount } from "./tcp/timewait";
+export {
+  timeWaitCount,
+  timeWaitDone,
+  timeWaitEnd,
+  timeWaitFind,
+  timeWaitForget,
+  timeWaitOpen,
+  timeWaitReported,
+} from "./tcp/timewait";
 export { wheelMoves } from "./tcp/wheel";
 export { layoutTop } from "./layout";
 

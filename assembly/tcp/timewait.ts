@@ -3,6 +3,9 @@
  * the order of entry is the order of expiry: a list, not a wheel. When the pool is full the oldest is
  * recycled and counted. Knows records; must not know blocks. RFC 9293 3.6.1, 3.10.7.4; RFC 6191; RFC 1337.
  *
+ * Records are found by hash buckets. Every SYN looks here, and a record is rarely in the cache, so the link to one says
+ * enough to leave it alone: bits 0 to 21 its index, bit 22 whether a link follows in it, 23 to 31 those bits of its hash.
+ *
  *   0 tuple 40 bytes
  *  40 sndNxt  44 rcvNxt  48 tsRecent  52 tsOffset  56 tsLastSent  60 flags
  *  64 ownerPeer  68 ownerFlow  72 hashNext  76 next  80 prev  84 window u16  86 answered u16
@@ -32,6 +35,7 @@ export class TimeWait {
   flags: u32;
   ownerPeer: u32;
   ownerFlow: u32;
+  /** Link to the next record of the bucket, 0: none. */
   hashNext: u32;
   next: u32;
   prev: u32;
@@ -55,8 +59,12 @@ if (offsetof<Tuple>() != 40) ERROR("TimeWait begins with a Tuple");
 export const TIME_WAIT_US: u64 = 60_000_000;
 const WAITING: u32 = 1;
 const RELEASED: u32 = 2;
-/** Four buckets a record: most SYNs have none, and find that out without touching another's. */
+/** Four buckets a record: few have two. */
 const BUCKETS_SHIFT: u32 = 2;
+const INDEX_MASK: u32 = 0x003fffff;
+const MORE: u32 = 0x00400000;
+const TAG_MASK: u32 = 0xff800000;
+const HASH_NEXT_OFF: usize = offsetof<TimeWait>("hashNext");
 /** Ended records beyond the limit that may wait for pollEvent. */
 const DONE_MAX: u32 = 4096;
 
@@ -76,6 +84,7 @@ let waiting: u32 = 0;
 
 /** Between layoutBegin and layoutEnd. */
 export function timeWaitReserve(records: u32): void {
+  assert(records + DONE_MAX < INDEX_MASK);
   basePtr = reserve((<usize>records + DONE_MAX + 1) * TIME_WAIT_SIZE);
   let buckets: u32 = 64;
   while (buckets < records << BUCKETS_SHIFT) buckets <<= 1;
@@ -101,11 +110,15 @@ export function timeWaitAt(index: u32): TimeWait {
 
 /** Index of the waiting record of a 4-tuple, or 0. */
 export function timeWaitFind(tuplePtr: usize): u32 {
-  let index = load<u32>(bucketOf(tuplePtr));
-  while (index != 0) {
+  const hash = hashTuple(tuplePtr);
+  let link = load<u32>(bucketOf(hash));
+  // One branch that goes the same way for nearly all: nothing is here, or something else alone.
+  while (((link ^ hash) & TAG_MASK) == 0 || (link & MORE) != 0) {
+    const index = link & INDEX_MASK;
+    if (index == 0) return 0;
     const record = timeWaitAt(index);
     if (tupleEqual(changetype<usize>(record), tuplePtr)) return index;
-    index = record.hashNext;
+    link = record.hashNext;
   }
   return 0;
 }
@@ -120,9 +133,11 @@ export function timeWaitOpen(tuplePtr: usize, now: u64): u32 {
   const record = timeWaitAt(index);
   zeroWords(changetype<usize>(record), TIME_WAIT_SIZE);
   memory.copy(changetype<usize>(record), tuplePtr, offsetof<Tuple>());
-  const bucket = bucketOf(tuplePtr);
-  record.hashNext = load<u32>(bucket);
-  store<u32>(bucket, index);
+  const hash = hashTuple(tuplePtr);
+  const bucket = bucketOf(hash);
+  const next = load<u32>(bucket);
+  record.hashNext = next;
+  store<u32>(bucket, index | (hash & TAG_MASK) | (next != 0 ? MORE : 0));
   waitAppend(index, now);
   waiting++;
   return index;
@@ -221,23 +236,23 @@ function waitUnlink(record: TimeWait): void {
 
 function bucketRemove(index: u32): void {
   const record = timeWaitAt(index);
-  const bucket = bucketOf(changetype<usize>(record));
-  let at = load<u32>(bucket);
-  if (at == index) {
-    store<u32>(bucket, record.hashNext);
-    return;
-  }
-  while (at != 0) {
-    const other = timeWaitAt(at);
-    if (other.hashNext == index) {
-      other.hashNext = record.hashNext;
+  /** Where the link is that names the record which `place` is in; 0: `place` is the bucket. */
+  let before: usize = 0;
+  let place = bucketOf(hashTuple(changetype<usize>(record)));
+  for (let link = load<u32>(place); link != 0; link = load<u32>(place)) {
+    if ((link & INDEX_MASK) == index) {
+      const next = record.hashNext;
+      store<u32>(place, next);
+      if (before != 0 && next == 0) store<u32>(before, load<u32>(before) & ~MORE);
       return;
     }
-    at = other.hashNext;
+    before = place;
+    place = changetype<usize>(timeWaitAt(link & INDEX_MASK)) + HASH_NEXT_OFF;
   }
   assert(false); // was never inserted
 }
 
-function bucketOf(tuplePtr: usize): usize {
-  return bucketsPtr + ((<usize>(hashTuple(tuplePtr) & bucketMask)) << 2);
+/** Where the first link for a hash is. */
+function bucketOf(hash: u32): usize {
+  return bucketsPtr + ((<usize>(hash & bucketMask)) << 2);
 }
