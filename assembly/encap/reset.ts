@@ -104,7 +104,7 @@ function buildProbe(index: u32, requestAt: usize): void {
   const present: u32 = request.timestamps != 0 ? OptionBit.TIMESTAMPS : 0;
   // TSval: the last of ours that the client echoed; TSecr: its own last one.
   const len = optionsWrite(tcp + TCP_HEADER_LEN, present, request.tsEcr, request.tsVal, 0, 0);
-  const control = <u32>TcpFlag.ACK | tcpOptions(len);
+  const control = (<u32>TcpFlag.ACK) | tcpOptions(len);
   tcpWrite(tcp, requestAt, request.segAck - 1, request.segSeq, control, 0);
   finish(index, requestAt, len);
   count(Counter.PROBES_SENT);
