@@ -3,8 +3,9 @@
  * the order of entry is the order of expiry: a list, not a wheel. When the pool is full the oldest is
  * recycled and counted. Knows records; must not know blocks. RFC 9293 3.6.1, 3.10.7.4; RFC 6191; RFC 1337.
  *
- * Records are found by hash buckets. Every SYN looks here, and a record is rarely in the cache, so the link to one says
- * enough to leave it alone: bits 0 to 21 its index, bit 22 whether a link follows in it, 23 to 31 those bits of its hash.
+ * Records are found by hash buckets. Every SYN looks here, and a record is rarely in the cache, so the link to one
+ * says enough to leave it alone: bits 0 to 21 its index, bit 22 whether a link follows in it, 23 to 31 those bits of
+ * its hash.
  *
  *   0 tuple 40 bytes
  *  40 sndNxt  44 rcvNxt  48 tsRecent  52 tsOffset  56 tsLastSent  60 flags
