@@ -97,7 +97,8 @@ export class TunLink implements Link {
   #options: TunLinkOptions;
   #libc: Libc = libc();
   #watcher: Watcher | undefined;
-  #memory: Uint8Array | undefined;
+  /** What both batches lie in, each by a view of its own. */
+  #memory: ArrayBufferLike | undefined;
   #address = 0;
   /** The self-test's packet, until it has been read. */
   #probe: Uint8Array | undefined;
@@ -138,7 +139,7 @@ export class TunLink implements Link {
     const watcher = this.#watcher;
     this.#drained = true;
     if (this.#fd < 0 || !watcher) return 0;
-    if (batch.memory !== this.#memory) this.#attach(batch.memory);
+    if (batch.memory.buffer !== this.#memory) this.#attach(batch.memory);
     const room = batch.slotBytes + VNET_BYTES;
     let count = 0;
     let reads = 0;
@@ -168,7 +169,7 @@ export class TunLink implements Link {
 
   transmit(batch: PacketBatch, index: number): boolean {
     if (this.#fd < 0) return false;
-    if (batch.memory !== this.#memory) this.#attach(batch.memory);
+    if (batch.memory.buffer !== this.#memory) this.#attach(batch.memory);
     writeVnetHeader(batch, index);
     const from = this.#address + batch.ptr(index) - VNET_BYTES;
     const length = batch.len(index);
@@ -258,7 +259,7 @@ export class TunLink implements Link {
   }
 
   #attach(memory: Uint8Array): void {
-    this.#memory = memory;
+    this.#memory = memory.buffer;
     this.#address = this.#libc.address(memory);
   }
 

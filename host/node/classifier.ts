@@ -242,8 +242,17 @@ export class Classifier {
     // Of other protocols nobody knows where a request begins.
     const isHttp = head.protocol === "http";
     const routing = isHttp ? (this.#options.routingOf?.(tuple) ?? "connection") : "connection";
-    const choice = { rule, candidates, pool, routing };
-    const request = { handle, tuple, head, ...choice, acceptedUs, decidedUs };
+    const request: Classified = {
+      handle,
+      tuple,
+      head,
+      rule,
+      candidates,
+      pool,
+      routing,
+      acceptedUs,
+      decidedUs,
+    };
     this.#options.move(request, (outcome) => this.#moved(pending, head, outcome));
   }
 

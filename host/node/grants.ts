@@ -3,10 +3,9 @@
  * (PROTOCOL section 5, rows OWNED and RESERVED). It happens while the source still works; nothing that a
  * frozen connection would need may be found missing later.
  */
-import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
-import type { Book, OpenEntry } from "./book.ts";
+import type { Book, Mapping, OpenEntry } from "./book.ts";
 import type { DenyReason, ReserveMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { sameOwner } from "./peers.ts";
@@ -18,7 +17,8 @@ export class Grants {
   handleReserve(peer: Peer, epoch: Epoch, message: ReserveMessage, isRecovering: boolean): void {
     const own: Owner = { node: peer.id, epoch, flow: message.flow };
     if (isRecovering) return this.deny(own, message, "recovering");
-    const entry = this.book.entryOf(message.tuple);
+    const key = tupleKey(message.tuple);
+    const entry = this.book.entries.get(key);
     if (entry?.state === "tomb") {
       // R9: a tombstone is for ever deaf, but it says so.
       if (message.flow !== NO_FLOW) this.book.forget(peer.id, message.flow);
@@ -32,22 +32,21 @@ export class Grants {
       // Its owner waits for a later attempt, so it will never freeze for this one.
       this.reopen(entry);
     }
-    if (!this.owns(own, message.tuple)) {
-      const mapping = this.book.world.table.get(message.tuple);
+    const mapping = this.book.world.table.get(message.tuple);
+    if (!owns(own, mapping)) {
       return this.deny(own, message, mapping?.action === "tomb" ? "aborted" : "not-owner");
     }
-    this.reserve(own, message);
+    this.reserve(own, message, key, mapping === undefined);
   }
 
   /** OWNED, RESERVE from own with credits of T left: RESERVED. */
-  private reserve(own: Owner, message: ReserveMessage): void {
+  private reserve(own: Owner, message: ReserveMessage, key: string, isNew: boolean): void {
     if (this.book.entries.size >= this.book.limits.entriesMax) {
       return this.deny(own, message, "full");
     }
     const target = this.chooseTarget(own.node, message);
     if (!target || target.epoch === undefined) return this.deny(own, message, "no-target");
     // Room in the table is found now, while the source still works, not when it is frozen.
-    const isNew = this.book.world.table.get(message.tuple) === undefined;
     const mapping = { action: "classifier", node: own.node, flow: NO_FLOW } as const;
     if (isNew && !this.book.world.table.set(message.tuple, mapping)) {
       return this.deny(own, message, "full");
@@ -60,7 +59,7 @@ export class Grants {
     target.granted++;
     const entry: OpenEntry = {
       state: "reserved",
-      key: tupleKey(message.tuple),
+      key,
       tuple: message.tuple,
       own,
       next: { node: target.id, epoch: target.epoch, flow },
@@ -80,12 +79,6 @@ export class Grants {
       if (peer && candidate !== source && this.book.peers.isUsable(peer)) return peer;
     }
     return undefined;
-  }
-
-  /** A classifier's connection (f0 = 0) is its own as long as nobody else has it. */
-  private owns(own: Owner, tuple: Tuple): boolean {
-    if (own.flow === NO_FLOW && this.book.world.table.get(tuple) === undefined) return true;
-    return this.book.isOwner(tuple, own.node, own.flow);
   }
 
   private grant(entry: OpenEntry): void {
@@ -112,4 +105,10 @@ export class Grants {
     this.book.peers.returnCredit(entry.next);
     if (entry.own.flow === NO_FLOW) this.book.world.table.delete(entry.tuple);
   }
+}
+
+/** A classifier's connection (f0 = 0) is its own as long as nobody else has it. */
+function owns(own: Owner, mapping: Mapping | undefined): boolean {
+  if (!mapping) return own.flow === NO_FLOW;
+  return mapping.action !== "tomb" && mapping.node === own.node && mapping.flow === own.flow;
 }

@@ -16,6 +16,7 @@ export class PeerIndexes {
   }
 
   nodeOf(index: number): NodeId | undefined {
-    return this.#nodes[index - 1];
+    // Below its first place an array is asked by name, which takes the engine many times as long.
+    return index > 0 ? this.#nodes[index - 1] : undefined;
   }
 }

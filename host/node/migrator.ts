@@ -15,7 +15,8 @@ import { Forwarders } from "./forwarders.ts";
 import type { DenyReason, FlowId, GrantMessage, Message, RecordState } from "./messages.ts";
 import type { ReleaseCause, VerdictMessage } from "./messages.ts";
 import { NO_FLOW, NO_POOL } from "./messages.ts";
-import type { FlowMapping, MigrateOptions, MigratorOptions, MigratorWorld } from "./migration.ts";
+import { blobMessage, type FlowMapping, type MigrateOptions } from "./migration.ts";
+import type { MigratorOptions, MigratorWorld } from "./migration.ts";
 import { OutgoingTable, type MigrationOutcome, type Outgoing, type Target } from "./outgoing.ts";
 import { Reporter } from "./report.ts";
 import { TIMERS, type Timers } from "./timers.ts";
@@ -296,19 +297,15 @@ export class Migrator {
     this.count("departed");
     const limitUs = this.options.blobLimitUs ?? this.timers.frozenUs;
     const { pool = NO_POOL, routing = "connection" } = outgoing.options;
-    this.world.send(
-      target,
-      { type: "blob", ...mapping, tuple, reset, pool, routing, blob },
-      {
-        limitUs,
-        onOutcome: (outcome) => {
-          const isWaiting = this.outgoing.ofFlow(forwarder, flow) !== undefined;
-          if (outcome === "unknown" && isWaiting) {
-            this.world.send(forwarder, { type: "cancel", flow });
-          }
-        },
+    this.world.send(target, blobMessage(mapping, tuple, reset, { pool, routing }, blob), {
+      limitUs,
+      onOutcome: (outcome) => {
+        const isWaiting = this.outgoing.ofFlow(forwarder, flow) !== undefined;
+        if (outcome === "unknown" && isWaiting) {
+          this.world.send(forwarder, { type: "cancel", flow });
+        }
       },
-    );
+    });
     this.world.send(
       forwarder,
       { type: "move", flow, previous, tuple, reset },
