@@ -25,9 +25,14 @@ export class Congestion {
     this.cwndMax = cwndMax;
   }
 
-  /** `limited`: the window was what held the sender back; otherwise it proves nothing by growing. */
-  acked(bytes: number, limited: boolean): void {
-    if (!limited) return;
+  /**
+   * `limited`: the window is what holds the sender back; otherwise it proves nothing by growing. `flight`: the
+   * most that was in flight in the last round trip. In slow start the window grows to twice of that also when
+   * nothing is left to be sent (RFC 7661, 4.1): the end of a message fills its last flight as well as the others.
+   */
+  acked(bytes: number, limited: boolean, flight: number): void {
+    const isProved = this.cwnd < this.ssthresh && this.cwnd < 2 * flight;
+    if (!limited && !isProved) return;
     const growth = this.cwnd < this.ssthresh ? bytes : (DATAGRAM_BYTES_MAX * bytes) / this.cwnd;
     this.cwnd = Math.min(this.cwndMax, this.cwnd + growth);
   }

@@ -25,6 +25,9 @@ export class Recovery {
   private readonly onLost: (message: OutgoingMessage, index: number) => void;
   private nextSerial = 0;
   private ackedSerial = -1;
+  /** The most that was in flight, with the datagram of `peakSerial`; it counts until that one's answer is here. */
+  private peakBytes = 0;
+  private peakSerial = 0;
   /** Chunks that a timeout still asks with. */
   private probes = 0;
   /** When the peer last said that it has seen something newer, or was last asked. */
@@ -52,8 +55,13 @@ export class Recovery {
 
   /** The datagram that holds those chunks leaves. */
   datagramSent(counter: number, nowUs: number): void {
-    this.departures.add(counter, this.nextSerial, nowUs);
+    const serial = this.nextSerial;
+    this.departures.add(counter, serial, nowUs);
     this.nextSerial += 1;
+    const { bytesInFlight } = this;
+    if (bytesInFlight < this.peakBytes && this.ackedSerial < this.peakSerial) return;
+    this.peakBytes = bytesInFlight;
+    this.peakSerial = serial;
   }
 
   /** The peer has seen the datagram with this counter, and waited `delayUs` to say so. */
@@ -74,7 +82,8 @@ export class Recovery {
     message.places[index] = ACKED;
     message.ackedCount += 1;
     this.rtt.progressed();
-    if (place >= 0) this.congestion.acked(this.flight.resolve(place), this.isLimited);
+    if (place < 0) return true;
+    this.congestion.acked(this.flight.resolve(place), this.isLimited, this.peakBytes);
     return true;
   }
 

@@ -1,7 +1,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Congestion } from "../../host/transport/congestion.ts";
-import { CWND_BYTES_MIN, DATAGRAM_BYTES_MAX, DEFAULT_LIMITS } from "../../host/transport/limits.ts";
+import { createCounters } from "../../host/transport/counters.ts";
+import {
+  CHUNK_BYTES,
+  CWND_BYTES_MIN,
+  DATAGRAM_BYTES_MAX,
+  DEFAULT_LIMITS,
+} from "../../host/transport/limits.ts";
+import { OutgoingMessage } from "../../host/transport/message.ts";
+import { Recovery } from "../../host/transport/recovery.ts";
 import { RoundTrip } from "../../host/transport/rtt.ts";
 import { numbered, pair, seeded, type Fate, type Network, type Station } from "./network.ts";
 
@@ -263,19 +271,53 @@ flow("the round trip follows RFC 6298, and the timeout has its bounds", () => {
   assert.is(rtt.rtoUs, 20_000);
 });
 
+flow("the last flight of a message widens the window too, to twice of what it was", () => {
+  const congestion = new Congestion(1_000_000);
+  congestion.acked(20_000, false, 40_000);
+  assert.is(congestion.cwnd, 85_536, "two thirds of the window were in flight");
+  congestion.acked(20_000, false, 40_000);
+  assert.is(congestion.cwnd, 85_536, "more than twice of it is not proved");
+  congestion.lost(10, 50);
+  const cut = congestion.cwnd;
+  congestion.acked(20_000, false, cut);
+  assert.is(congestion.cwnd, cut, "in congestion avoidance only what holds the sender back counts");
+});
+
+flow("a flight counts for the window until its answer is here, and no longer", () => {
+  const recovery = new Recovery(DEFAULT_LIMITS, createCounters(), () => undefined);
+  let counter = 0;
+  const send = (chunks: number): OutgoingMessage => {
+    const message = new OutgoingMessage(new Uint8Array(chunks * CHUNK_BYTES), Infinity, undefined);
+    for (let index = 0; index < chunks; index += 1) {
+      message.places[index] = recovery.chunkSent(message, index, CHUNK_BYTES, counter);
+      recovery.datagramSent(counter, counter);
+      counter += 1;
+    }
+    return message;
+  };
+  const first = send(48);
+  for (let index = 0; index < 8; index += 1) recovery.chunkAcked(first, index);
+  assert.is(recovery.congestion.cwnd, 65_536 + 8 * CHUNK_BYTES, "nothing is left to be sent");
+  recovery.forget(first);
+  recovery.acked(counter - 1, 0, counter);
+  const later = send(2);
+  recovery.chunkAcked(later, 0);
+  assert.is(recovery.congestion.cwnd, 65_536 + 8 * CHUNK_BYTES, "two chunks prove nothing");
+});
+
 flow("the congestion window doubles, is cut once for each flight, and has a floor", () => {
   const congestion = new Congestion(1_000_000);
   assert.is(congestion.cwnd, 65_536);
-  congestion.acked(65_536, true);
+  congestion.acked(65_536, true, 0);
   assert.is(congestion.cwnd, 131_072);
-  congestion.acked(100_000, false);
+  congestion.acked(100_000, false, 65_536);
   assert.is(congestion.cwnd, 131_072, "what it did not need proves nothing");
   congestion.lost(10, 50);
   const cut = congestion.cwnd;
   assert.ok(Math.abs(cut - 0.7 * 131_072) < 1);
   congestion.lost(49, 60);
   assert.is(congestion.cwnd, cut, "of the same flight");
-  congestion.acked(cut, true);
+  congestion.acked(cut, true, 0);
   assert.ok(Math.abs(congestion.cwnd - cut - DATAGRAM_BYTES_MAX) < 1, "one datagram a round trip");
   for (let i = 1; i < 50; i += 1) congestion.lost(1_000 * i, 1_000 * i + 1);
   assert.is(congestion.cwnd, CWND_BYTES_MIN);
