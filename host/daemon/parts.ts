@@ -25,6 +25,7 @@ import type { Patience } from "../node/patience.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
 import { openLinks, sizesFor, type Links } from "./links.ts";
+import { warmUp } from "./warmup.ts";
 import { CORE_WASM } from "./wasm.ts";
 
 export type CoreSizes = Omit<CoreParameters, "hashSecret" | "isnSecret" | "wallMs">;
@@ -161,6 +162,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   // One turn for all that has arrived: acknowledgements share a datagram.
   udp.onReadable(() => loop.wake());
   loop.wake();
+  const warmup = warmUp({ cipher, log });
   return {
     parts,
     link,
@@ -174,6 +176,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     }),
     reloadKeys: () => reloadKeys(config.keyFile, transport, log),
     close: () => {
+      warmup.close();
       loop.close();
       egress?.close();
       link.close();
