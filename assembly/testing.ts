@@ -149,7 +149,15 @@ const OWN_SLOTS: usize = memory.data(256, 4);
 
 // tcp
 export { TCB_SIZE, tcbReserve, tcbOpen, tcbClose, tcbByHandle, tcbCount, tcbAt } from "./tcp/tcb";
-export { chunkReserve, chunksUsed, chunksFree, CHUNK_SIZE } from "./tcp/chunk";
+export {
+  chunkReserve,
+  chunkTake,
+  chunkGive,
+  chunkAt,
+  chunksUsed,
+  chunksFree,
+  CHUNK_SIZE,
+} from "./tcp/chunk";
 export {
   QUEUE_SIZE,
   QUEUE_BYTES_MAX,

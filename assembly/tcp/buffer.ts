@@ -285,14 +285,10 @@ function discardDeep(queuePtr: usize, from: u32, to: u32): void {
   }
 }
 
-/**
- * Gives back the data chunks of [from, to), last first: the pool hands them out in the opposite order, so
- * that chunks which lie together in memory will lie together in the next queue (queueTogether).
- */
+/** Gives back the data chunks of [from, to). */
 function giveBetween(queuePtr: usize, from: u32, to: u32): void {
-  const first = from & ~CHUNK_MASK;
-  for (let at = to & ~CHUNK_MASK; at != first;) {
-    at -= CHUNK_SIZE;
+  const end = to & ~CHUNK_MASK;
+  for (let at = from & ~CHUNK_MASK; at != end; at += CHUNK_SIZE) {
     giveEntry(queuePtr, entryPtr(queuePtr, at));
   }
 }
