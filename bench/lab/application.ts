@@ -17,7 +17,6 @@ await runLabBackend(flags, flags.name === LIBRARY_NODE ? library() : core());
 /** Every call on the connection itself: no stream in between. */
 function core(): Application {
   const open = new Set<Connection>();
-  const sink = new Uint8Array(PAYLOAD.length);
   return {
     isServing: true,
     accepts: () => true,
@@ -34,13 +33,13 @@ function core(): Application {
           taken = connection.write(PAYLOAD.subarray(at));
         }
       };
+      const look = (piece: Uint8Array): void => {
+        direction ??= head.take(piece);
+      };
       const empty = (): void => {
-        for (let length = 1; length > 0;) {
-          length = connection.read(sink);
-          if (direction !== undefined || length === 0) continue;
-          direction = head.take(sink.subarray(0, length));
-          if (direction === "down") fill();
-        }
+        const isBegun = direction !== undefined;
+        connection.consume(Infinity, look);
+        if (!isBegun && direction === "down") fill();
       };
       connection.listen({
         readable: empty,

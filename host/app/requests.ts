@@ -142,6 +142,17 @@ export class RoutedConnection implements Connection {
     return count;
   }
 
+  consume(most: number, look: (piece: Uint8Array) => void): number {
+    if (this.#passes) return this.#inner.consume(most, look);
+    const before = this.#inner.bytesRead;
+    try {
+      return this.#inner.consume(Math.min(most, this.#measured), look);
+    } finally {
+      this.#measured -= this.#inner.bytesRead - before;
+      this.#look();
+    }
+  }
+
   peek(into: Uint8Array, offset: number): number {
     if (this.#passes) return this.#inner.peek(into, offset);
     const count = Math.max(0, Math.min(into.length, this.#measured - offset));

@@ -343,9 +343,7 @@ export class Splice {
   }
 
   #discard(): void {
-    const scratch = takeBuffer(BUFFER_SIZE);
-    while (this.#connection.read(scratch) > 0);
-    giveBuffer(scratch);
+    this.#connection.consume(Infinity, () => undefined);
   }
 
   #isFlushed(): boolean {

@@ -84,6 +84,12 @@ export interface Connection {
   listen(events: ConnectionEvents): void;
   /** Copies up to `into.length` unread bytes and consumes them; returns how many, 0 when none. */
   read(into: Uint8Array): number;
+  /**
+   * Like read, without a copy: `look` is called with each piece of at most `most` unread bytes, in their order. A
+   * piece is the stack's own memory: good until `look` returns, not to be written to. Only then are the bytes
+   * consumed, those that `look` threw at excepted: meanwhile nothing else can be read, and who lets go resets.
+   */
+  consume(most: number, look: (piece: Uint8Array) => void): number;
   /** Like read, from `offset` unread bytes on, and consumes nothing. */
   peek(into: Uint8Array, offset: number): number;
   /** Takes as many bytes as the send buffer has space for; returns how many. */

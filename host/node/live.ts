@@ -48,6 +48,8 @@ export class LiveConnection implements Connection {
   /** Events that came before anybody listened. */
   #early: Pick<CoreEvent, "kind" | "code">[] = [];
   #gone = false;
+  /** A piece of the receive queue is being looked at. */
+  #isLent = false;
   #isFinished = false;
   /** It stands still for a move: what is asked for meanwhile happens when it runs on. */
   #isFrozen = false;
@@ -124,12 +126,29 @@ export class LiveConnection implements Connection {
   }
 
   read(into: Uint8Array): number {
-    const count = this.peek(into, 0);
-    if (count === 0) return 0;
-    this.#context.core.consume(this.#handle, count, this.#context.nowUs());
-    this.bytesRead += count;
-    this.#context.wake();
+    const count = this.#isLent ? 0 : this.peek(into, 0);
+    if (count > 0) this.#consumed(count);
     return count;
+  }
+
+  consume(most: number, look: (piece: Uint8Array) => void): number {
+    if (this.#isLent) return 0;
+    const { core } = this.#context;
+    let done = 0;
+    this.#isLent = true;
+    try {
+      while (done < most && !this.#gone) {
+        const span = core.readable(this.#handle, done);
+        const len = Math.min(span.len, most - done);
+        if (len <= 0) break;
+        look(core.memory.subarray(span.ptr, span.ptr + len));
+        done += len;
+      }
+    } finally {
+      this.#isLent = false;
+      if (done > 0) this.#consumed(done);
+    }
+    return done;
   }
 
   peek(into: Uint8Array, offset: number): number {
@@ -198,6 +217,14 @@ export class LiveConnection implements Connection {
     core.release(this.#handle);
     this.#finish("closed");
     wake();
+  }
+
+  /** Chunks go back only now: what is being looked at must not be written over by another connection. */
+  #consumed(count: number): void {
+    this.bytesRead += count;
+    if (this.#gone) return; // The unread bytes went with it.
+    this.#context.core.consume(this.#handle, count, this.#context.nowUs());
+    this.#context.wake();
   }
 
   #finish(how: Finish): void {

@@ -105,6 +105,30 @@ requests("its server reads one request, and not a byte of the next", () => {
   assert.is(stage.inner.readableLength, 2 * GET.length, "all of it travels along");
 });
 
+requests(
+  "without a copy its server sees no more than that, whether it throws, answers or goes on",
+  () => {
+    const stage = new Stage();
+    stage.send(GET + GET);
+    const seen: string[] = [];
+    const look = (piece: Uint8Array): void => {
+      seen.push(Buffer.from(piece).toString("latin1"));
+      if (seen.length === 2) throw new Error("no more");
+      // Its answer comes before its request is consumed: nothing may go on meanwhile.
+      if (seen.length === 3) stage.connection.write(Buffer.from(OK));
+      assert.is(stage.inner.moving, undefined);
+    };
+    assert.is(stage.connection.consume(3, look), 3);
+    assert.throws(() => stage.connection.consume(Infinity, look), "no more");
+    assert.is(stage.connection.readableLength, GET.length - 3);
+    assert.is(stage.connection.consume(Infinity, look), GET.length - 3);
+    assert.equal(seen, [GET.slice(0, 3), GET.slice(3), GET.slice(3)]);
+    assert.is(stage.connection.readableLength, 0);
+    assert.is(stage.inner.moving?.reroute, true);
+    assert.is(stage.inner.readableLength, GET.length, "the next one travels along");
+  },
+);
+
 requests("the move begins with the first byte of the next request, not before", () => {
   const stage = new Stage();
   stage.send(GET);

@@ -129,6 +129,7 @@ export class FakeConnection implements Connection {
   #peer: FakeConnection | undefined = undefined;
   #events: ConnectionEvents | undefined = undefined;
   #scheduled = false;
+  #isLent = false;
   #news = false;
   #wasShort = false;
   #finQueued = false;
@@ -175,13 +176,29 @@ export class FakeConnection implements Connection {
 
   read(into: Uint8Array): number {
     this.#mustBeHeld("read");
-    if (this.#isStill) return 0;
+    if (this.#isStill || this.#isLent) return 0;
     this.reads += 1;
     const taken = this.#received.take(into.length);
     into.set(taken);
     this.bytesRead += taken.length;
     if (taken.length > 0) this.#wakePeer();
     return taken.length;
+  }
+
+  consume(most: number, look: (piece: Uint8Array) => void): number {
+    this.#mustBeHeld("consume");
+    if (this.#isStill || this.#isLent) return 0;
+    const piece = new Uint8Array(Math.min(most, this.#received.length));
+    this.#received.copy(piece, 0);
+    this.#isLent = true;
+    try {
+      if (piece.length > 0) look(piece);
+    } finally {
+      this.#isLent = false;
+    }
+    if (!this.letGo) return this.read(piece);
+    this.bytesRead += piece.length;
+    return piece.length;
   }
 
   peek(into: Uint8Array, offset: number): number {
