@@ -59,7 +59,9 @@ class Run {
     SERVICES.map(({ address }) => address),
     () => this.#unreachable(),
     () => this.#clockSlackMs(),
-    (address, port) => this.#doubts.isUnknown(address, port),
+    (address, port) =>
+      this.#doubts.isUnknown(address, port) ||
+      this.#trouble.isForgotten(this.#moves.whereIs(address, port)),
     (address, port) => this.#visitorOf(address, port)?.meetTwo(GIVE_UP_US),
   );
   readonly #digest = new Digest();
@@ -229,7 +231,7 @@ class Run {
   /** Backends of which a forwarder that began anew knows nothing: their names and lives, as the oracle writes them. */
   #unreachable(): string[] {
     if (this.#cluster.life(FORWARDER) === 1) return [];
-    const unknown = this.#cluster.backends.filter(({ name }) => this.#trouble.isUnknown(name));
+    const unknown = this.#cluster.backends.filter(({ name }) => this.#trouble.isUnreported(name));
     return unknown.map(({ name }) => `${name}#${this.#cluster.life(name)}`);
   }
 

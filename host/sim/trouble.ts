@@ -127,6 +127,18 @@ export class Trouble {
     return !node.isUp || !peer || peer.isDead || peer.epoch !== node.transport.epoch;
   }
 
+  /** A forwarder that began anew waited for T_RECOVER, and has not heard what it has (PROTOCOL section 7). */
+  isForgotten(node: string | undefined): boolean {
+    if (node === undefined || this.cluster.life(FORWARDER) === 1) return false;
+    return !this.cluster.forwarder.role.judge.isRecovering && this.isUnreported(node);
+  }
+
+  /** The forwarder does not know what it has: it is unknown, or its SYNC is not whole. */
+  isUnreported(node: string): boolean {
+    const peer = this.cluster.forwarder.role.judge.peers.get(this.cluster.node(node).id);
+    return peer?.isSynced !== true || this.isUnknown(node);
+  }
+
   /** A node gave everything up by itself (R14): its process ends and another one begins. */
   gaveUp(backend: string): void {
     this.cluster.scheduler.after(0, () => {

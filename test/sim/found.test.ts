@@ -188,4 +188,10 @@ found(
   },
 );
 
+found("resets who has a node that stands still for all of a new forwarder's T_RECOVER", () => {
+  const many = { backends: 2, clients: 19, connectionsMax: 4, waitPercent: 10, isByRequest: true };
+  const lossy = { faultPercentMax: 10, bodyMax: 300_000, clockPpmMax: 100, movePercent: 20 };
+  again({ seed: 750131, ...many, ...lossy, troubles: ["pause", "refuse", "forwarder-crash"] });
+});
+
 found.run();
