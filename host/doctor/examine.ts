@@ -139,8 +139,8 @@ function program(machine: Machine): Finding {
 
 function xdp(machine: Machine): Finding {
   const reason = machine.try("xdp");
-  const found = reason === undefined ? "the kernel has AF_XDP" : reason;
-  return finding("link xdp", "note", found, "this version has no such link; it uses tun");
+  if (reason === undefined) return finding("link xdp", "ok", "AF_XDP, and eBPF programs are taken");
+  return finding("link xdp", "note", reason, "nodes run by tun; --link xdp:DEVICE does not work");
 }
 
 /** A node turns it on itself, where it may. */

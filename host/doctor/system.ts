@@ -7,7 +7,8 @@ import { arch, networkInterfaces } from "node:os";
 import { coreBuild } from "../core/builds.ts";
 import { BatonError } from "../errors.ts";
 import { createFastCipher } from "../link/cipher.ts";
-import { adviseHugePages } from "../linux/huge.ts";
+import { assemble, exit, set } from "../linux/assembler.ts";
+import { loadProgram, XDP_PASS } from "../linux/bpf.ts";
 import { deviceMtu, isUp, openTunDevice } from "../linux/device.ts";
 import {
   AF_INET,
@@ -18,6 +19,7 @@ import {
   SOCK_RAW,
   SOL_SOCKET,
 } from "../linux/libc.ts";
+import { adviseHugePages } from "../linux/huge.ts";
 import { getOffloads } from "../linux/offload.ts";
 import { findProgram } from "../linux/programs.ts";
 import { readSysctl } from "../linux/sysctl.ts";
@@ -97,7 +99,10 @@ const ATTEMPTS: Readonly<Record<Trial, () => void>> = {
   tun: () => openTun(false),
   segments: () => openTun(true),
   raw: () => openSocket(AF_INET, SOCK_RAW, IPPROTO_RAW),
-  xdp: () => openSocket(AF_XDP, SOCK_RAW, 0),
+  xdp: () => {
+    openSocket(AF_XDP, SOCK_RAW, 0);
+    libc().close(loadProgram(assemble([set(0, XDP_PASS), exit()])));
+  },
   buffer: () => {
     const fd = libc().socket(AF_INET, SOCK_DGRAM, 0);
     try {

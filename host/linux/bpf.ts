@@ -22,6 +22,9 @@ export const MapType = { HASH: 1, ARRAY: 2, XSK: 17 } as const;
 /** Of enum bpf_prog_type: for an XDP hook, and for the way into the kernel behind it. */
 export const ProgramType = { INGRESS: 3, XDP: 6 } as const;
 
+/** What an XDP program returns for a packet that goes on into the kernel. */
+export const XDP_PASS = 2;
+
 export type XdpMode = "native" | "generic";
 
 const LOG_BYTES = 65_536;

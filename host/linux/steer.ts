@@ -21,6 +21,7 @@ import {
   set,
   store,
 } from "./assembler.ts";
+import { XDP_PASS } from "./bpf.ts";
 import {
   ETHER_TYPE,
   IPV4,
@@ -42,11 +43,11 @@ export interface SteerMaps {
 }
 
 const REDIRECT_MAP = 51;
-const XDP_PASS = 2;
 /** struct xdp_md */
 const DATA = 0;
 const DATA_END = 4;
 const QUEUE = 16;
+
 /** The program for a device with this MAC address (6 bytes). */
 export function steerProgram(maps: SteerMaps, mac: Uint8Array): Uint8Array {
   const view = new DataView(mac.buffer, mac.byteOffset);
