@@ -49,6 +49,8 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #egress: Link;
   #role: Role | undefined;
+  /** Since the last time that the core was asked for packets to send. */
+  #injected = 0;
 
   constructor(options: EngineOptions) {
     this.#options = options;
@@ -90,10 +92,16 @@ export class Engine {
     return this.#options.transport.pacedUntilUs();
   }
 
-  /** Feeds packet 0 of the rx batch to the core as if a link had received it. */
+  /**
+   * Feeds packet 0 of the rx batch to the core as if a link had received it. The core keeps a bounded number of
+   * answers (SYN-ACKs, RSTs), and more packets than that may come in messages: so they leave batch by batch.
+   */
   inject(): void {
     const role = this.#role;
-    if (role) this.#handle(role, 1);
+    if (!role) return;
+    if (this.#injected >= this.#options.core.rx.length && !role.isOver) this.#transmit(role);
+    this.#injected += 1;
+    this.#handle(role, 1);
   }
 
   readonly #takeDatagram = (from: Endpoint, bytes: Uint8Array): void => {
@@ -161,6 +169,7 @@ export class Engine {
   #transmit(role: Role): void {
     const { core, clock } = this.#options;
     const now = clock.nowUs();
+    this.#injected = 0;
     for (let count = core.pollTransmit(now); count > 0; count = core.pollTransmit(now)) {
       for (let index = 0; index < count; index++) this.#egress.transmit(core.tx, index);
       this.#egress.flush();

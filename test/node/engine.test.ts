@@ -14,11 +14,19 @@ interface Batch {
   readonly drained: boolean;
 }
 
-/** An engine whose every call is written down; `later` runs with each event. */
-function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = () => undefined) {
+/**
+ * An engine whose every call is written down; `later` runs with each event. So many packets are `injected` as one
+ * that a message brought, before anything is read.
+ */
+function trace(
+  batches: Batch[],
+  later: (role: { isOver: boolean }) => void = () => undefined,
+  injected = 0,
+) {
   const calls: string[] = [];
   let events = 0;
   let segments = 0;
+  let segmentsMax = 0;
   const link = {
     drained: true,
     receive: () => {
@@ -49,7 +57,12 @@ function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = ()
       calls.push("event");
       later(role);
     },
-    pump: () => undefined,
+    pump: () => {
+      for (; injected > 0; injected--) {
+        made.inject();
+        segmentsMax = Math.max(segmentsMax, segments);
+      }
+    },
     nextTimeoutUs: () => Infinity,
   };
   const transport = { pollDatagram: () => undefined, nextTimeoutUs: () => Infinity };
@@ -63,7 +76,7 @@ function trace(batches: Batch[], later: (role: { isOver: boolean }) => void = ()
   });
   made.setRole(role as unknown as Role);
   const more = made.turn();
-  return { calls, more };
+  return { calls, more, segmentsMax };
 }
 
 engine("acknowledges one batch before it reads the next", () => {
@@ -83,6 +96,12 @@ engine("reads on after a batch of which nothing was left", () => {
     { count: 2, drained: true },
   ]);
   assert.equal(calls, ["receive 0", "receive 2", "event", "transmit"]);
+});
+
+engine("answers the packets of messages before more wait than a batch has", () => {
+  const { calls, segmentsMax } = trace([], undefined, 1000);
+  assert.is(segmentsMax, 64, "in the core, which keeps few");
+  assert.is(calls.filter((call) => call === "transmit").length, 1000);
 });
 
 engine("asks for another turn when packets keep coming", () => {
