@@ -2,9 +2,12 @@
  * An operator's side of the control socket: sends one request, hands out the answers. Knows unix sockets and
  * lines; must not know commands.
  */
+import { readdirSync } from "node:fs";
 import * as net from "node:net";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { BatonError } from "../errors.ts";
+import { probeSocket } from "./probe.ts";
 import type { ControlAnswer, ControlRequest } from "./protocol.ts";
 
 /**
@@ -35,6 +38,19 @@ export async function askControl(
   } finally {
     socket.destroy();
   }
+}
+
+/** The sockets of a folder, without those that a daemon left which was killed. */
+export async function servedSockets(folder: string): Promise<string[]> {
+  let names: string[] = [];
+  try {
+    names = readdirSync(folder).filter((name) => name.endsWith(".sock"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  const paths = names.map((name) => join(folder, name));
+  const faults = await Promise.all(paths.map((path) => probeSocket(path)));
+  return paths.filter((_, at) => !["ECONNREFUSED", "ENOENT"].includes(faults[at]?.code ?? ""));
 }
 
 function connectFault(path: string, { code, message }: NodeJS.ErrnoException): BatonError {

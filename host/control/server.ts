@@ -6,6 +6,7 @@ import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import * as net from "node:net";
 import { dirname } from "node:path";
 import { BatonError } from "../errors.ts";
+import { probeSocket } from "./probe.ts";
 import { LINE_MAX, parseRequest, type ControlAnswer, type ControlRequest } from "./protocol.ts";
 
 /** Commands that may be connected at once. */
@@ -59,20 +60,15 @@ export async function openControl(options: ControlOptions): Promise<ControlServe
 
 /** A socket that nobody listens at any more was left by a process that was killed. */
 async function clearStale(path: string): Promise<void> {
-  const isServed = await new Promise<boolean>((resolve, reject) => {
-    const probe = net.connect(path, () => (probe.destroy(), resolve(true)));
-    probe.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") resolve(false);
-      // A file of another kind refuses as well; it is not ours to remove.
-      else if (error.code === "ECONNREFUSED" && lstatSync(path).isSocket()) {
-        rmSync(path);
-        resolve(false);
-      } else reject(error);
-    });
-  });
-  if (!isServed) return;
-  const what = `control socket ${path}: expected a free one, got one that another process serves`;
-  throw new BatonError("ERR_BATON_CONTROL", what);
+  const error = await probeSocket(path);
+  if (!error) {
+    const what = `control socket ${path}: expected a free one, got one that another process serves`;
+    throw new BatonError("ERR_BATON_CONTROL", what);
+  }
+  if (error.code === "ENOENT") return;
+  // A file of another kind refuses as well; it is not ours to remove.
+  if (error.code !== "ECONNREFUSED" || !lstatSync(path).isSocket()) throw error;
+  rmSync(path);
 }
 
 /** Nobody else may connect in the moment before its mode is set. */

@@ -2,10 +2,9 @@
  * `baton drain` and `baton undrain`: gives the order to the forwarder on this machine and follows it to its
  * end. Knows what the answers mean for an operator; must not know the socket, nor how connections move.
  */
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { controlPath } from "../config/flags.ts";
-import { askControl } from "../control/client.ts";
+import { askControl, servedSockets } from "../control/client.ts";
 import type { ControlAnswer, ControlProgress } from "../control/protocol.ts";
 import { BatonError } from "../errors.ts";
 import { jsonLine } from "../observe/json.ts";
@@ -29,7 +28,7 @@ const CONFIRM_MS = 5_000;
 /** Exit status: 0 when it is empty, or takes connections again; 1 when connections are left. */
 export async function drain(options: DrainOptions, print: (text: string) => void): Promise<number> {
   const { backend, undo, json } = options;
-  const path = options.control ?? onlySocket();
+  const path = options.control ?? (await onlySocket());
   const request = { do: undo ? "undrain" : "drain", backend } as const;
   const follower = new Follower(options, json ? print : () => undefined);
   const end = await follower.follow((take) => askControl(path, request, take));
@@ -98,19 +97,14 @@ function summary({ backend, open, moved, lost, remaining }: ControlProgress): st
 }
 
 /** Most machines run one forwarder; its name need not be said. */
-function onlySocket(): string {
+async function onlySocket(): Promise<string> {
   const folder = join(controlPath("x"), "..");
-  let names: string[] = [];
-  try {
-    names = readdirSync(folder).filter((name) => name.endsWith(".sock"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  const [only] = names;
-  if (only !== undefined && names.length === 1) return join(folder, only);
-  const got = names.length === 0 ? "none" : names.join(", ");
+  const paths = await servedSockets(folder);
+  const [only] = paths;
+  if (only !== undefined && paths.length === 1) return only;
+  const got = paths.length === 0 ? "none" : paths.map((path) => basename(path)).join(", ");
   throw new BatonError(
     "ERR_BATON_USAGE",
-    `--control: expected one socket in ${folder}, got ${got}`,
+    `--control: expected one socket in ${folder} that a forwarder serves, got ${got}`,
   );
 }

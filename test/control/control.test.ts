@@ -1,11 +1,19 @@
 /** The operators' socket: orders and answers, who may use it, and what a hostile or careless client does. */
-import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import * as net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { askControl } from "../../host/control/client.ts";
+import { askControl, servedSockets } from "../../host/control/client.ts";
 import { LINE_MAX, parseRequest } from "../../host/control/protocol.ts";
 import type { ControlAnswer, ControlRequest } from "../../host/control/protocol.ts";
 import { openControl } from "../../host/control/server.ts";
@@ -153,6 +161,21 @@ control("whatever is sent: an error and an end, and the next command is served",
   await askControl(path, { do: "drain", backend: "b1" }, () => true);
   assert.is(orders.length, 2);
   server.close();
+});
+
+control("finds the sockets that somebody serves among what killed daemons left", async () => {
+  assert.equal(await servedSockets(join(folder, "none")), []);
+  const [live, killed] = [join(folder, "live.sock"), join(folder, "killed.sock")];
+  const { server } = await serve(live);
+  const left = await serve(killed);
+  renameSync(killed, join(folder, "moved")); // So that its end does not remove it.
+  left.server.close();
+  renameSync(join(folder, "moved"), killed);
+  writeFileSync(join(folder, "README"), "");
+  assert.equal(await servedSockets(folder), [live]);
+  server.close();
+  assert.equal(await servedSockets(folder), []);
+  assert.ok(existsSync(killed));
 });
 
 control.run();
