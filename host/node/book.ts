@@ -188,9 +188,7 @@ export class Book {
 
   /** The mapping of a connection that nothing is open for belongs to this owner. */
   isOwner(tuple: Tuple, node: NodeId, flow: FlowId): boolean {
-    const mapping = this.world.table.get(tuple);
-    if (!mapping || mapping.action === "tomb") return false;
-    return mapping.node === node && mapping.flow === flow;
+    return isMappedTo(this.world.table.get(tuple), node, flow);
   }
 
   verdictOf(flow: FlowId): VerdictRecord | undefined {
@@ -251,4 +249,10 @@ export class Book {
       this.verdicts.delete(flow);
     }
   }
+}
+
+/** Whether the mapping is of this node's flow; a tombstone is nobody's. */
+export function isMappedTo(mapping: Mapping | undefined, node: NodeId, flow: FlowId): boolean {
+  if (!mapping || mapping.action === "tomb") return false;
+  return mapping.node === node && mapping.flow === flow;
 }

@@ -336,7 +336,7 @@ export class ClassifierNode implements Role {
   /** The forwarder that judges a connection: the one its flow is of, or else that relayed its handshake. */
   #forwarderOf(handle: number): NodeId {
     const { core } = this.#options;
-    const peer = core.isConnection(handle) ? core.connectionInfo(handle).ownerPeer : 0;
+    const peer = core.isConnection(handle) ? core.connectionOwner(handle).ownerPeer : 0;
     return this.#peers.nodeOf(peer) ?? this.#firstForwarder();
   }
 

@@ -5,7 +5,7 @@
  */
 import { tupleKey } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
-import type { Book, Mapping, OpenEntry } from "./book.ts";
+import { isMappedTo, type Book, type Mapping, type OpenEntry } from "./book.ts";
 import type { DenyReason, ReserveMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import { sameOwner } from "./peers.ts";
@@ -109,6 +109,5 @@ export class Grants {
 
 /** A classifier's connection (f0 = 0) is its own as long as nobody else has it. */
 function owns(own: Owner, mapping: Mapping | undefined): boolean {
-  if (!mapping) return own.flow === NO_FLOW;
-  return mapping.action !== "tomb" && mapping.node === own.node && mapping.flow === own.flow;
+  return mapping ? isMappedTo(mapping, own.node, own.flow) : own.flow === NO_FLOW;
 }
