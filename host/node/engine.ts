@@ -12,6 +12,12 @@ import type { Clock, Endpoint } from "./environment.ts";
 /** Batches read from the link before timers get their turn: 16 * 64 packets, or a few MiB. */
 const BATCHES_PER_TURN_MAX = 16;
 
+/**
+ * Batches sent before the link is read again. What is sent is answered while it is sent, and where one frame holds
+ * one packet a whole window's acknowledgements are more than a link keeps (docs/xdp.md, Lending).
+ */
+const SENDS_PER_TURN_MAX = 16;
+
 /** Events handled in one turn; what is left makes the turn report more work. */
 const EVENTS_PER_TURN_MAX = 4096;
 
@@ -75,9 +81,9 @@ export class Engine {
     this.#drainEvents(role);
     role.pump();
     if (role.isOver) return false;
-    this.#transmit(role);
+    const unsent = this.#transmit(role);
     this.#options.sendDatagrams(this.#nextDatagram);
-    return waits || more || left;
+    return waits || more || left || unsent;
   }
 
   /** When the next turn is due without any input, in monotonic microseconds; Infinity: never. */
@@ -99,7 +105,9 @@ export class Engine {
   inject(): void {
     const role = this.#role;
     if (!role) return;
-    if (this.#injected >= this.#options.core.rx.length && !role.isOver) this.#transmit(role);
+    if (this.#injected >= this.#options.core.rx.length && !role.isOver) {
+      this.#transmit(role, Infinity);
+    }
     this.#injected += 1;
     this.#handle(role, 1);
   }
@@ -166,16 +174,21 @@ export class Engine {
     if (role.nextTimeoutUs() <= now) role.handleTimeout();
   }
 
-  #transmit(role: Role): void {
+  /** True: there may be more than `batchesMax` batches to send. */
+  #transmit(role: Role, batchesMax = SENDS_PER_TURN_MAX): boolean {
     const { core, clock } = this.#options;
     const now = clock.nowUs();
     this.#injected = 0;
-    for (let count = core.pollTransmit(now); count > 0; count = core.pollTransmit(now)) {
+    let batches = 0;
+    for (; batches < batchesMax; batches++) {
+      const count = core.pollTransmit(now);
+      if (count === 0) break;
       for (let index = 0; index < count; index++) this.#egress.transmit(core.tx, index);
       this.#egress.flush();
     }
     for (let count = core.pollHandback(now); count > 0; count = core.pollHandback(now)) {
       for (let index = 0; index < count; index++) role.handback(core.tx, index);
     }
+    return batches === batchesMax;
   }
 }

@@ -63,19 +63,16 @@ for (const [where, flags] of SETUPS) {
         const counters = await service.counters();
         for (const name of all) {
           const link = counters.get(name)?.["link"] ?? {};
-          const { rxDropped = 0, rxNoFrame = 0, rxPackets = 0, ...others } = link;
+          const { rxDropped = 0, rxNoFrame = 0, ...others } = link;
           const lost = Object.entries(others).filter(
             ([key, count]) => count > 0 && /Invalid|Refused|Unroutable|Errors/.test(key),
           );
           assert.equal(lost, [], name);
-          // A busy processor may leave the kernel without a frame for a moment; nothing may be too long for one.
+          // A busy processor may leave the kernel without a frame for a moment, however long that is; nothing may be
+          // too long for one. That frames come back is for test/ring, that nodes keep reading for test/node/engine.
           assert.ok(
             rxDropped <= rxNoFrame,
             `${name}: ${rxDropped} dropped, ${rxNoFrame} for want of a frame`,
-          );
-          assert.ok(
-            rxNoFrame * 100 <= rxPackets,
-            `${name}: ${rxNoFrame} of ${rxPackets} without a frame`,
           );
           assert.ok((link["txPackets"] ?? 0) > 100 * (link["viaKernel"] ?? 0), "straight");
         }

@@ -7,6 +7,7 @@ import { Engine, type Role } from "../../host/node/engine.ts";
 import type { Transport } from "../../host/transport/transport.ts";
 
 const engine = suite("engine");
+const BATCH = 64;
 
 /** What a link gives: packets in a batch, and whether more wait. */
 interface Batch {
@@ -16,16 +17,17 @@ interface Batch {
 
 /**
  * An engine whose every call is written down; `later` runs with each event. So many packets are `injected` as one
- * that a message brought, before anything is read.
+ * that a message brought, before anything is read; so many are `waiting` to be sent from the start.
  */
 function trace(
   batches: Batch[],
   later: (role: { isOver: boolean }) => void = () => undefined,
   injected = 0,
+  waiting = 0,
 ) {
   const calls: string[] = [];
   let events = 0;
-  let segments = 0;
+  let segments = waiting;
   let segmentsMax = 0;
   const link = {
     drained: true,
@@ -39,7 +41,7 @@ function trace(
     flush: () => undefined,
   };
   const core = {
-    rx: { length: 64 },
+    rx: { length: BATCH },
     tx: {},
     handlePackets: () => {
       events += 1;
@@ -47,7 +49,11 @@ function trace(
       return 0;
     },
     pollEvent: () => (events > 0 ? ((events -= 1), { kind: "readable" }) : undefined),
-    pollTransmit: () => (segments > 0 ? ((segments -= 1), 1) : 0),
+    pollTransmit: () => {
+      const count = Math.min(BATCH, segments);
+      segments -= count;
+      return count;
+    },
     pollHandback: () => 0,
     nextTimeoutUs: () => Infinity,
   };
@@ -100,7 +106,7 @@ engine("reads on after a batch of which nothing was left", () => {
 
 engine("answers the packets of messages before more wait than a batch has", () => {
   const { calls, segmentsMax } = trace([], undefined, 1000);
-  assert.is(segmentsMax, 64, "in the core, which keeps few");
+  assert.is(segmentsMax, BATCH, "in the core, which keeps few");
   assert.is(calls.filter((call) => call === "transmit").length, 1000);
 });
 
@@ -109,6 +115,21 @@ engine("asks for another turn when packets keep coming", () => {
   const { calls, more } = trace(endless);
   assert.ok(more);
   assert.is(calls.filter((call) => call.startsWith("receive")).length, 16);
+});
+
+engine("reads again before it has sent a whole window, and comes back for the rest", () => {
+  const sent = (calls: string[]) => calls.filter((call) => call === "transmit").length;
+  const alone = trace([], undefined, 0, 17 * BATCH);
+  assert.is(sent(alone.calls), 16 * BATCH);
+  assert.ok(alone.more);
+  const { calls } = trace([{ count: 1, drained: false }], undefined, 0, 100 * BATCH);
+  assert.is(
+    sent(calls.slice(0, calls.lastIndexOf("receive 0"))),
+    16 * BATCH,
+    "between two batches",
+  );
+  assert.is(sent(calls), 32 * BATCH);
+  assert.not.ok(trace([], undefined, 0, 15 * BATCH).more);
 });
 
 engine("says nothing more once its life is over", () => {
