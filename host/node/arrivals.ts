@@ -7,8 +7,8 @@ import type { Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import type { Forwarders } from "./forwarders.ts";
 import type { FlowMapping, MigratorWorld } from "./migration.ts";
-import type { BlobMessage, FarConnection, FlowId, QueryMessage } from "./messages.ts";
-import type { RecordState, RefuseReason } from "./messages.ts";
+import type { BlobMessage, FarConnection, FlowId, ForgetMessage } from "./messages.ts";
+import type { QueryMessage, RecordState, RefuseReason, ResolveMessage } from "./messages.ts";
 import { NO_FLOW } from "./messages.ts";
 import type { Outgoing, OutgoingTable } from "./outgoing.ts";
 
@@ -89,14 +89,15 @@ export class Arrivals {
     this.world.send(forwarder, { type: "refuse", flow, ...epochs, reason, connection });
   }
 
-  gone(forwarder: NodeId, flow: FlowId, forwarderEpoch: Epoch, targetEpoch: Epoch): void {
+  private gone(forwarder: NodeId, flow: FlowId, forwarderEpoch: Epoch, targetEpoch: Epoch): void {
     this.count("gone");
     const epochs = { forwarderEpoch, targetEpoch, currentEpoch: this.epoch };
     this.world.send(forwarder, { type: "gone", flow, ...epochs });
   }
 
-  handleResolve(forwarder: NodeId, flow: FlowId): void {
-    const forwarderEpoch = this.forwarders.epochOf(forwarder);
+  handleResolve(forwarder: NodeId, { flow, forwarderEpoch, targetEpoch }: ResolveMessage): void {
+    if (targetEpoch !== this.epoch) return this.gone(forwarder, flow, forwarderEpoch, targetEpoch);
+    if (!this.forwarders.isCurrent(forwarder, forwarderEpoch)) return;
     const record = this.world.records.get(forwarder, flow);
     if (record !== "none" && record !== "poisoned") {
       return this.accept(forwarder, flow, forwarderEpoch);
@@ -106,7 +107,8 @@ export class Arrivals {
   }
 
   /** R6: what was active is closed, what never was is poisoned. */
-  handleForget(forwarder: NodeId, flow: FlowId): void {
+  handleForget(forwarder: NodeId, { flow, forwarderEpoch }: ForgetMessage): void {
+    if (!this.forwarders.isCurrent(forwarder, forwarderEpoch)) return;
     const { records, stack } = this.world;
     const record = records.get(forwarder, flow);
     const connection = stack.find(forwarder, flow);
@@ -121,7 +123,6 @@ export class Arrivals {
     }
     const isHeld = record === "active" || record === "frozen";
     if (isHeld) records.set(forwarder, flow, "closed");
-    const forwarderEpoch = this.forwarders.epochOf(forwarder);
     const left = isHeld ? "closed" : record === "none" ? "poisoned" : record;
     this.world.send(forwarder, { type: "forgotten", flow, forwarderEpoch, record: left });
   }

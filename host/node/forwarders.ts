@@ -36,11 +36,6 @@ export class Forwarders {
     return this.forwarders.get(id);
   }
 
-  /** The epoch that was adopted last; empty before the first. */
-  epochOf(id: NodeId): Epoch {
-    return this.forwarders.get(id)?.epoch ?? "";
-  }
-
   isCurrent(id: NodeId, epoch: Epoch): boolean {
     return this.forwarders.get(id)?.epoch === epoch;
   }

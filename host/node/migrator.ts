@@ -166,21 +166,9 @@ export class Migrator {
       case "blob":
         return this.arrivals.handleBlob(message);
       case "resolve":
-        if (message.targetEpoch !== this.options.epoch) {
-          return this.arrivals.gone(
-            node,
-            message.flow,
-            message.forwarderEpoch,
-            message.targetEpoch,
-          );
-        }
-        if (this.forwarders.isCurrent(node, message.forwarderEpoch))
-          this.arrivals.handleResolve(node, message.flow);
-        return;
+        return this.arrivals.handleResolve(node, message);
       case "forget":
-        if (this.forwarders.isCurrent(node, message.forwarderEpoch))
-          this.arrivals.handleForget(node, message.flow);
-        return;
+        return this.arrivals.handleForget(node, message);
       case "query":
         return this.arrivals.handleQuery(node, message);
       case "hello": {
