@@ -25,7 +25,8 @@ import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
-import { SUSPECT_HEARTBEATS, TIMERS, type Timers } from "./timers.ts";
+import { Standstill } from "./standstill.ts";
+import { TIMERS, type Timers } from "./timers.ts";
 import { WaitingLines } from "./waiting.ts";
 
 export interface ClassifierNodeOptions {
@@ -85,6 +86,7 @@ export class ClassifierNode implements Role {
   readonly #paths: Paths;
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
+  readonly #standstill: Standstill;
   readonly #census = new Map<NodeId, CensusItem>();
   #relayed: Relayed[] = [];
   #icmp: Uint8Array[] = [];
@@ -93,15 +95,12 @@ export class ClassifierNode implements Role {
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
-  /** When the last one was sent; Infinity: none yet. */
-  #beatUs = Infinity;
-  /** This node stood still: what it is given until then may have waited for it. */
-  #behindUntilUs = 0;
 
   constructor(options: ClassifierNodeOptions) {
     this.#options = options;
     const { core, clock, router, transport, forwarders, id, wake, events } = options;
     this.#timers = options.timers ?? TIMERS;
+    this.#standstill = new Standstill(this.#timers.heartbeatUs);
     this.#peers = new PeerIndexes(forwarders);
     this.#postbox = new Postbox(id, transport, wake, options.log);
     this.#pulse = new Pulse(options.mtu);
@@ -221,7 +220,7 @@ export class ClassifierNode implements Role {
     if (this.classifier.nextTimeoutUs() <= now) this.classifier.handleTimeout();
     if (this.#heartbeatUs > now) return;
     this.#heartbeatUs = now + this.#timers.heartbeatUs;
-    this.#beatUs = now;
+    this.#standstill.beat(now);
     const beat = this.#heartbeat();
     for (const forwarder of this.#options.forwarders) this.#postbox.send(forwarder, beat);
   }
@@ -252,25 +251,17 @@ export class ClassifierNode implements Role {
     );
   }
 
-  #take(forwarder: NodeId, message: RelayMessage): void {
-    this.counters.relayed++;
-    if (this.#isBehind() && isSyn(message.packet)) this.counters.late++;
-    else if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
-    else this.#relayed.push({ forwarder, message, packet: message.packet });
-  }
-
   /**
    * A forwarder that has not heard this node for so long gives new connections to others. A SYN that waited here
    * meanwhile is of a client that has tried again since, or has another connection on these ports by now: what would be
    * opened for it stood between that one's packets and its owner.
    */
-  #isBehind(): boolean {
-    const now = this.#options.clock.nowUs();
-    const { heartbeatUs } = this.#timers;
-    if (now - this.#beatUs >= SUSPECT_HEARTBEATS * heartbeatUs) {
-      this.#behindUntilUs = now + heartbeatUs;
-    }
-    return now < this.#behindUntilUs;
+  #take(forwarder: NodeId, message: RelayMessage): void {
+    const isBehind = this.#standstill.isBehind(this.#options.clock.nowUs());
+    this.counters.relayed++;
+    if (isBehind && isSyn(message.packet)) this.counters.late++;
+    else if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
+    else this.#relayed.push({ forwarder, message, packet: message.packet });
   }
 
   /** Segments that were held: on the next turn they are as if they had just come. */
