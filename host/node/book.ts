@@ -58,6 +58,8 @@ export interface JudgeWorld {
   send(node: NodeId, message: Message, onOutcome?: (outcome: Outcome) => void): void;
   /** A client packet that came back: look it up again. Without `tuple` it is as the client sent it. */
   reinject(packet: Uint8Array, tuple: Tuple | undefined, hint: SynHint | undefined): void;
+  /** Packets of unmapped flows that this forwarder has sent to classifiers so far (R24). */
+  relayed(): number;
   /** Members of a pool for this client, in order of preference; undefined for an unknown one. */
   pool(id: NodeId, tuple: Tuple): readonly NodeId[] | undefined;
 }
@@ -217,6 +219,7 @@ export class Book {
       flow: next.flow,
       forwarderEpoch: this.epoch,
       verdict,
+      relayed: this.world.relayed(),
     } as const;
     this.world.send(record.own.node, message, (outcome) => {
       const isSettled = outcome === "delivered" && verdict === "done";

@@ -37,6 +37,14 @@ export class Reader {
     );
   }
 
+  /** Eight bytes that hold a number JavaScript counts exactly, below 2^53. */
+  count(): number {
+    const low = this.u32();
+    const high = this.u32();
+    this.check(high < 0x20_0000);
+    return high * 2 ** 32 + low;
+  }
+
   /** A copy, so that a message outlives the buffer it came in. */
   raw(length: number): Uint8Array {
     if (!this.take(length)) return new Uint8Array(0);
@@ -120,6 +128,12 @@ export class Writer {
   u32(value: number): void {
     this.room(4);
     this.view.setUint32(this.offset - 4, value, true);
+  }
+
+  /** As Reader.count. */
+  count(value: number): void {
+    this.u32(value % 2 ** 32);
+    this.u32(Math.floor(value / 2 ** 32));
   }
 
   raw(value: Uint8Array): void {

@@ -17,6 +17,7 @@ import type { Cipher, Clock, Log } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
 import type { CensusItem, HeartbeatMessage, Message, RelayMessage } from "./messages.ts";
+import type { VerdictMessage } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
 import { clientTuple, isSyn } from "./packet.ts";
 import { Paths } from "./paths.ts";
@@ -25,6 +26,7 @@ import { Pools } from "./pools.ts";
 import { Postbox } from "./postbox.ts";
 import { Pulse } from "./pulse.ts";
 import { CoreRecords, CoreStack } from "./stack.ts";
+import { Spoken } from "./spoken.ts";
 import { Standstill } from "./standstill.ts";
 import { TIMERS, type Timers } from "./timers.ts";
 import { WaitingLines } from "./waiting.ts";
@@ -78,7 +80,15 @@ export class ClassifierNode implements Role {
   readonly classifier: Classifier;
   readonly dispatch: Dispatch;
   readonly waiting = new WaitingLines<Relayed>();
-  readonly counters = { relayed: 0, returned: 0, overflowed: 0, late: 0, stray: 0, icmp: 0 };
+  readonly counters = {
+    relayed: 0,
+    returned: 0,
+    overtaken: 0,
+    overflowed: 0,
+    late: 0,
+    stray: 0,
+    icmp: 0,
+  };
   readonly #options: ClassifierNodeOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
@@ -87,6 +97,7 @@ export class ClassifierNode implements Role {
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
   readonly #standstill: Standstill;
+  readonly #verdicts = new Spoken();
   readonly #census = new Map<NodeId, CensusItem>();
   #relayed: Relayed[] = [];
   #icmp: Uint8Array[] = [];
@@ -156,6 +167,7 @@ export class ClassifierNode implements Role {
     const message = this.#postbox.open(bytes, peer);
     if (!message) return;
     if (message.type === "relay") this.#take(peer, message);
+    else if (message.type === "verdict") this.#verdict(peer, epoch, message);
     else if (message.type === "heartbeat") {
       this.migrator.heard(peer);
       this.#paths.heard(peer, message.mtu);
@@ -166,6 +178,8 @@ export class ClassifierNode implements Role {
   }
 
   peerEpoch(peer: NodeId, epoch: Epoch): void {
+    this.#giveAll();
+    this.#verdicts.begin(peer);
     this.migrator.handleEpoch(peer, epoch);
     this.#heartbeatUs = 0; // The forwarder should know at once that we are here.
   }
@@ -185,7 +199,7 @@ export class ClassifierNode implements Role {
       this.#postbox.deliver((node, epoch, message: Message) =>
         this.migrator.handle(node, epoch, message),
       );
-      for (const relayed of this.#relayed.splice(0)) this.#give(relayed);
+      this.#giveAll();
     } while (this.#relayed.length > 0 || this.#postbox.isWaiting);
     this.#handbacks.flush((node, message) => this.#postbox.send(node, message));
     for (const packet of this.#icmp.splice(0)) {
@@ -260,7 +274,10 @@ export class ClassifierNode implements Role {
     const isBehind = this.#standstill.isBehind(this.#options.clock.nowUs());
     this.counters.relayed++;
     if (isBehind && isSyn(message.packet)) this.counters.late++;
-    else if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
+    else if (this.#verdicts.haveOvertaken(forwarder, message.order)) {
+      this.counters.overtaken++;
+      this.#giveBack(forwarder, message, true);
+    } else if (this.#relayed.length >= RELAYED_MAX) this.counters.overflowed++;
     else this.#relayed.push({ forwarder, message, packet: message.packet });
   }
 
@@ -269,6 +286,17 @@ export class ClassifierNode implements Role {
     if (held.length === 0) return;
     this.#relayed.push(...held);
     this.#options.wake();
+  }
+
+  /** What came before a verdict is given to the stack before it: what it can have overtaken is on its way still. */
+  #verdict(forwarder: NodeId, epoch: Epoch, message: VerdictMessage): void {
+    this.#giveAll();
+    this.#verdicts.heard(forwarder, message.relayed);
+    this.migrator.handle(forwarder, epoch, message);
+  }
+
+  #giveAll(): void {
+    for (const relayed of this.#relayed.splice(0)) this.#give(relayed);
   }
 
   #give(relayed: Relayed): void {
@@ -302,12 +330,12 @@ export class ClassifierNode implements Role {
 
   /** What waited for a connection that left; this stack would take a SYN among it for a new one of its own. */
   #giveAllBack(held: readonly Relayed[]): void {
-    for (const { forwarder, message } of held) this.#giveBack(forwarder, message);
+    for (const { forwarder, message } of held) this.#giveBack(forwarder, message, true);
   }
 
-  #giveBack(forwarder: NodeId, message: RelayMessage): void {
+  #giveBack(forwarder: NodeId, message: RelayMessage, isOvertaken = false): void {
     this.counters.returned++;
-    this.#postbox.send(forwarder, message);
+    this.#postbox.send(forwarder, { ...message, isOvertaken });
   }
 
   #accepted(event: CoreEvent): void {

@@ -19,6 +19,7 @@ import {
   readHint,
   readItems,
   readQuery,
+  readRelay,
   readRelease,
   readReset,
   readSlice,
@@ -29,6 +30,7 @@ import {
   writeConnection,
   writeHint,
   writeItems,
+  writeRelay,
   writeReset,
   writeSlice,
   writeSyncItem,
@@ -177,7 +179,8 @@ function writeBody(to: Writer, message: Message): void {
       return to.hex(message.currentEpoch, EPOCH_SIZE);
     case "verdict":
       to.u32(VERDICTS.indexOf(message.verdict) + 1);
-      return to.hex(message.forwarderEpoch, EPOCH_SIZE);
+      to.hex(message.forwarderEpoch, EPOCH_SIZE);
+      return to.count(message.relayed);
     case "forget":
       return to.hex(message.forwarderEpoch, EPOCH_SIZE);
     case "forgotten":
@@ -255,10 +258,7 @@ function writeOther(to: Writer, message: OtherMessage): void {
       to.u16(message.blobVersionMax);
       return to.u32(message.mtu);
     case "relay":
-      to.u32(message.hint ? 2 : 0);
-      to.u32(message.asked);
-      if (message.hint) writeHint(to, message.hint);
-      return writeBytes(to, message.packet);
+      return writeRelay(to, message);
     case "icmp":
       writeTuple(to, message.tuple);
       return writeBytes(to, message.packet);
@@ -316,7 +316,8 @@ function readBody(from: Reader, type: MessageType, flow: number): Message {
     }
     case "verdict": {
       const verdict = pick(from, VERDICTS, from.u32() - 1);
-      return { type, flow, verdict, forwarderEpoch: from.hex(EPOCH_SIZE) };
+      const forwarderEpoch = from.hex(EPOCH_SIZE);
+      return { type, flow, verdict, forwarderEpoch, relayed: from.count() };
     }
     case "forget":
       return { type, flow, forwarderEpoch: from.hex(EPOCH_SIZE) };
@@ -361,13 +362,8 @@ function readOther(from: Reader, type: OtherMessage["type"], flow: number): Othe
       return { type, bootEpoch: from.hex(EPOCH_SIZE) };
     case "heartbeat":
       return readHeartbeat(from);
-    case "relay": {
-      const flags = from.u32();
-      from.check(flags === 0 || flags === 2);
-      const asked = from.u32();
-      const hint = flags === 2 ? readHint(from) : undefined;
-      return { type, asked, hint, packet: readBytes(from) };
-    }
+    case "relay":
+      return readRelay(from);
     case "icmp":
       return { type, flow, tuple: readTuple(from), packet: readBytes(from) };
     case "drain":

@@ -11,6 +11,7 @@ import type {
   CensusItem,
   FarConnection,
   QueryItem,
+  RelayMessage,
   ReleaseItem,
   ResetData,
   SyncItem,
@@ -79,6 +80,27 @@ export function readCensus(from: Reader): CensusItem {
   from.check(flags <= (CENSUS_USABLE | CENSUS_MAY_RETURN));
   const usable = (flags & CENSUS_USABLE) !== 0;
   return { node, usable, mayReturn: (flags & CENSUS_MAY_RETURN) !== 0, load: from.u32() };
+}
+
+const RELAY_OVERTAKEN = 1;
+const RELAY_HINT = 2;
+
+export function writeRelay(to: Writer, message: RelayMessage): void {
+  to.u32((message.isOvertaken ? RELAY_OVERTAKEN : 0) | (message.hint ? RELAY_HINT : 0));
+  to.u32(message.asked);
+  to.count(message.order);
+  if (message.hint) writeHint(to, message.hint);
+  writeBytes(to, message.packet);
+}
+
+export function readRelay(from: Reader): RelayMessage {
+  const flags = from.u32();
+  from.check(flags <= (RELAY_OVERTAKEN | RELAY_HINT));
+  const asked = from.u32();
+  const order = from.count();
+  const hint = flags & RELAY_HINT ? readHint(from) : undefined;
+  const isOvertaken = (flags & RELAY_OVERTAKEN) !== 0;
+  return { type: "relay", asked, order, isOvertaken, hint, packet: readBytes(from) };
 }
 
 export function writeItems<T>(to: Writer, items: readonly T[], write: (item: T) => void): void {

@@ -267,6 +267,7 @@ export class Forwarder implements Role {
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
         reinject: (packet, tuple, hint) => this.#again.add(packet, tuple, hint),
+        relayed: () => this.relay.relayed,
         pool: (id, tuple) =>
           id === CLASSIFIERS ? this.#readers(tuple) : this.#pools.members(id, tuple),
       },

@@ -205,6 +205,8 @@ export interface VerdictMessage {
   readonly flow: FlowId;
   readonly forwarderEpoch: Epoch;
   readonly verdict: Verdict;
+  /** How many packets of unmapped flows the forwarder had relayed when it said so (R24). */
+  readonly relayed: number;
 }
 
 export interface ForgetMessage {

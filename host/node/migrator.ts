@@ -144,6 +144,7 @@ export class Migrator {
     const known = this.forwarders.get(forwarder);
     if (!known || known.epoch === epoch) return;
     this.forwarders.adopt(known, epoch);
+    for (const outgoing of this.outgoing.lost(forwarder)) this.forgetLost(outgoing);
     for (const outgoing of this.outgoing.values()) {
       if (outgoing.forwarder !== forwarder || outgoing.state !== "waiting") continue;
       this.outgoing.remove(outgoing);
@@ -320,7 +321,7 @@ export class Migrator {
     this.count(VERDICT_COUNTERS[message.verdict]);
     if (outgoing.state === "lost") {
       // Its copy was given up: nobody can run on, so the client must hear it.
-      this.outgoing.remove(outgoing);
+      this.forgetLost(outgoing);
       const { flow0: flow, tuple } = outgoing;
       if (message.verdict === "resume")
         this.forwarders.release(node, { flow, cause: "lost", tuple });
@@ -356,14 +357,22 @@ export class Migrator {
 
   /** R7: the forwarder stayed away for T_FROZEN. The copy goes without a word: the target may be working. */
   private giveUp(outgoing: Outgoing): void {
-    if (outgoing.state === "lost") return this.outgoing.remove(outgoing);
+    if (outgoing.state === "lost") return this.forgetLost(outgoing);
     this.count("given-up");
     this.outgoing.giveUp(outgoing);
-    this.mark(outgoing, "closed");
+    // R24: without a flow its packets go back until the verdict is here, which says what was relayed before.
+    if (outgoing.flow0 === NO_FLOW) this.world.unnamed?.pass(outgoing.tuple);
+    else this.mark(outgoing, "closed");
     this.entered.delete(outgoing.connection);
     this.world.stack.discard(outgoing.connection);
     this.outgoing.deadlines.set(outgoing, this.world.clock.nowUs() + this.timers.recordUs);
     outgoing.done({ kind: "lost" });
+  }
+
+  /** The verdict about a copy that was given up is here, or nobody can speak it any more. */
+  private forgetLost(outgoing: Outgoing): void {
+    this.outgoing.remove(outgoing);
+    if (outgoing.flow0 === NO_FLOW) this.mark(outgoing, "closed");
   }
 
   private unnamed(forwarder: NodeId, tuple: Tuple): RecordState {

@@ -104,6 +104,12 @@ export class OutgoingTable {
     return this.byFlow.get(forwarder)?.get(flow);
   }
 
+  /** Those whose copies were given up, and of which this forwarder may still speak a verdict. */
+  lost(forwarder: NodeId): Outgoing[] {
+    const flows = this.byFlow.get(forwarder);
+    return flows ? [...flows.values()].filter(({ state }) => state === "lost") : [];
+  }
+
   ofTuple(tuple: Tuple): Outgoing | undefined {
     return this.byTuple.get(tupleKey(tuple));
   }

@@ -8,6 +8,9 @@
  * left or came is asked for elsewhere, and who knows nothing of a connection sends the packet back: the next in
  * line is asked, suspects last of all. When nobody knows it, nobody has it, and the client hears a RST
  * (PROTOCOL section 6: "classifier by hash if one may have it, else RST").
+ *
+ * Every packet that is relayed has a number, and every verdict says how many there were before it: so a classifier can
+ * tell a packet that was looked up before the verdict, and send it back to be looked up again (R24).
  */
 import { tupleKey, type Tuple } from "../core/tuple.ts";
 import { rendezvousRank } from "../routing/policy.ts";
@@ -36,7 +39,14 @@ export interface RelayWorld {
 const PLACES_MAX = 32;
 
 export class Relay {
-  readonly counters = { sent: 0, returned: 0, bounced: 0, refused: 0, synDropped: 0 };
+  readonly counters = {
+    sent: 0,
+    returned: 0,
+    overtaken: 0,
+    bounced: 0,
+    refused: 0,
+    synDropped: 0,
+  };
 
   constructor(
     private readonly classifiers: readonly NodeId[],
@@ -47,6 +57,11 @@ export class Relay {
     return this.classifiers.length > 0;
   }
 
+  /** Packets relayed so far: the number of the last one. */
+  get relayed(): number {
+    return this.counters.sent;
+  }
+
   /** Classifiers that may read a connection's next request, the first choice first. */
   members(tuple: Tuple): readonly NodeId[] {
     return this.order(tuple);
@@ -55,13 +70,17 @@ export class Relay {
   /** A packet that the core left to us. `owner`: the classifier that has the connection by the mapping. */
   pass(packet: Uint8Array, owner: NodeId | undefined, hint: SynHint | undefined): void {
     if (owner === undefined) this.ask(packet, clientTuple(packet), 0, hint);
-    else this.send(owner, { type: "relay", asked: 0, hint, packet });
+    else this.send(owner, packet, 0, hint);
   }
 
   /** A classifier knows nothing of this packet's connection: whoever has it now gets it, or the next is asked. */
-  returned(node: NodeId, { packet, asked, hint }: RelayMessage): void {
+  returned(node: NodeId, { packet, asked, isOvertaken, hint }: RelayMessage): void {
     this.counters.returned++;
     if (this.world.isRecovering()) return;
+    if (isOvertaken) {
+      this.counters.overtaken++;
+      return this.world.reinject(packet, hint); // Under a new number when it is relayed again, to the same one or not.
+    }
     const tuple = clientTuple(packet);
     const mapping = this.world.mapping(tuple);
     if (mapping?.action === "classifier" && mapping.node === node) {
@@ -77,7 +96,7 @@ export class Relay {
   private ask(packet: Uint8Array, tuple: Tuple, asked: number, hint: SynHint | undefined): void {
     const isFirst = isSyn(packet);
     const next = this.next(tuple, asked, isFirst);
-    if (next !== undefined) return this.send(next, { type: "relay", asked, hint, packet });
+    if (next !== undefined) return this.send(next, packet, asked, hint);
     if (isFirst) {
       this.counters.synDropped++; // The client sends it again; a RST would send it away.
       return;
@@ -86,9 +105,9 @@ export class Relay {
     this.world.refuse(packet);
   }
 
-  private send(node: NodeId, message: RelayMessage): void {
-    this.counters.sent++;
-    this.world.send(node, message);
+  private send(node: NodeId, packet: Uint8Array, asked: number, hint: SynHint | undefined): void {
+    const order = ++this.counters.sent;
+    this.world.send(node, { type: "relay", asked, order, isOvertaken: false, hint, packet });
   }
 
   /** The best classifier that has not been asked; undefined when there is none. */

@@ -32,6 +32,13 @@ export interface RelayMessage {
    * its 4-tuple gives them.
    */
   readonly asked: number;
+  /** Place among all that this forwarder's epoch has relayed, from 1 (R24). */
+  readonly order: number;
+  /**
+   * On its way back: a verdict has overtaken it, or it waited for a connection that has left. The classifier says
+   * nothing of the connection; the forwarder looks the packet up again.
+   */
+  readonly isOvertaken: boolean;
   readonly hint: SynHint | undefined;
   /** As the client sent it. */
   readonly packet: Uint8Array;

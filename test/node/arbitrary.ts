@@ -17,6 +17,7 @@ const shape = <T>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
 
 const u32 = fc.integer({ min: 0, max: 0xffffffff });
 const u16 = fc.integer({ min: 0, max: 0xffff });
+const count = fc.maxSafeNat();
 const half = fc.integer({ min: 1, max: 0xffff });
 const hex = (length: number) =>
   fc
@@ -118,6 +119,7 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     flow,
     forwarderEpoch: epoch,
     verdict: fc.constantFrom(...VERDICTS),
+    relayed: count,
   }),
   forget: shape({ type: type("forget"), flow, forwarderEpoch: epoch }),
   forgotten: shape({ type: type("forgotten"), flow, forwarderEpoch: epoch, record }),
@@ -159,7 +161,14 @@ export const messages: { readonly [T in Message["type"]]: fc.Arbitrary<Message &
     blobVersionMax: u16,
     mtu: u32,
   }),
-  relay: shape({ type: type("relay"), asked: u32, hint, packet: bytes }),
+  relay: shape({
+    type: type("relay"),
+    asked: u32,
+    order: count,
+    isOvertaken: fc.boolean(),
+    hint,
+    packet: bytes,
+  }),
   census: shape({
     type: type("census"),
     items: items(shape({ node: nodeId, usable: fc.boolean(), mayReturn: fc.boolean(), load: u32 })),

@@ -12,9 +12,9 @@ import type { Link } from "../../host/link/link.ts";
 import { ClassifierNode } from "../../host/node/classifiernode.ts";
 import { decodeMessage, encodeMessage } from "../../host/node/codec.ts";
 import { Engine } from "../../host/node/engine.ts";
-import type { Message } from "../../host/node/messages.ts";
+import type { Message, RelayMessage } from "../../host/node/messages.ts";
 import { createRouter, parseRouting } from "../../host/routing/router.ts";
-import type { NodeId, Transport } from "../../host/transport/transport.ts";
+import type { NodeId, SendOptions, Transport } from "../../host/transport/transport.ts";
 import { SYN, buildTcp, parseTcp, toAddress, type TcpFields } from "../support/packet.ts";
 
 const wasm = readFileSync(new URL("../../core.wasm", import.meta.url));
@@ -39,7 +39,11 @@ export interface Client {
 
 export class Stage {
   us = 1_000_000;
-  readonly sent: { to: NodeId; message: Message }[] = [];
+  readonly sent: { to: NodeId; message: Message; options: SendOptions | undefined }[] = [];
+  /** Relayed packets that it sent back. */
+  readonly returned: { to: NodeId; message: RelayMessage }[] = [];
+  /** Packets relayed so far. */
+  readonly relayed = new Map<NodeId, number>();
   readonly core: Core;
   readonly role: ClassifierNode;
   readonly #engine: Engine;
@@ -55,10 +59,11 @@ export class Stage {
     this.core.setTunnel(toAddress("10.9.0.9"));
     for (const peer of [1, 2]) this.core.setPeer(peer, toAddress(`10.9.0.${peer}`));
     this.core.addService(toAddress(SERVICE), 80, 0, true);
-    const send = (to: NodeId, bytes: Uint8Array): void => {
+    const send = (to: NodeId, bytes: Uint8Array, options?: SendOptions): void => {
       const message = decodeMessage(bytes);
       assert.is.not(message.type, "malformed");
-      if (message.type !== "malformed" && message.type !== "relay") this.sent.push({ to, message });
+      if (message.type === "relay") this.returned.push({ to, message });
+      else if (message.type !== "malformed") this.sent.push({ to, message, options });
     };
     const transport = {
       epoch: "e".repeat(32),
@@ -103,12 +108,21 @@ export class Stage {
     this.role.message(forwarder, epochOf(forwarder), encodeMessage(message));
   }
 
-  relay(forwarder: NodeId, packet: Uint8Array): void {
-    this.tell(forwarder, { type: "relay", asked: 0, hint: undefined, packet });
+  /** Says something to it that the forwarder relayed as its `order`th packet: as the next one without. */
+  relay(forwarder: NodeId, packet: Uint8Array, order = this.next(forwarder)): void {
+    const message = { type: "relay", asked: 0, isOvertaken: false, hint: undefined } as const;
+    this.tell(forwarder, { ...message, order, packet });
   }
 
-  turn(): void {
-    this.us += 1_000;
+  /** The number of what a forwarder relays now: it may be heard later. */
+  next(forwarder: NodeId): number {
+    const order = (this.relayed.get(forwarder) ?? 0) + 1;
+    this.relayed.set(forwarder, order);
+    return order;
+  }
+
+  turn(us = 1_000): void {
+    this.us += us;
     while (this.#engine.turn());
   }
 
@@ -119,10 +133,10 @@ export class Stage {
     return client;
   }
 
-  say(client: Client, fields: Partial<TcpFields>): void {
+  say(client: Client, fields: Partial<TcpFields>, order?: number): void {
     const ends = { source: client.address, sourcePort: client.port, destinationPort: 80 };
     const packet = buildTcp({ ...ends, destination: SERVICE, seq: client.iss, ...fields });
-    this.relay(client.forwarder, packet);
+    this.relay(client.forwarder, packet, order);
   }
 
   /** Connections of which a message says something, and to whom. */
@@ -145,6 +159,6 @@ export class Stage {
   }
 }
 
-function epochOf(forwarder: NodeId): string {
+export function epochOf(forwarder: NodeId): string {
   return EPOCHS.get(forwarder) ?? "";
 }

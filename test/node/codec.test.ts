@@ -148,6 +148,8 @@ codec("keeps messages independent of the buffer they came in", () => {
   const bytes = encodeMessage({
     type: "relay",
     asked: 3,
+    order: 2 ** 32 + 7,
+    isOvertaken: true,
     hint: undefined,
     packet: Uint8Array.of(1, 2, 3),
   });
@@ -156,6 +158,8 @@ codec("keeps messages independent of the buffer they came in", () => {
   assert.equal(message, {
     type: "relay",
     asked: 3,
+    order: 2 ** 32 + 7,
+    isOvertaken: true,
     hint: undefined,
     packet: Uint8Array.of(1, 2, 3),
   });

@@ -41,6 +41,7 @@ function open(limits?: BookLimits) {
       table,
       send: (_to, message) => sent.push(message),
       reinject: () => undefined,
+      relayed: () => 0,
       pool: () => undefined,
     },
     {

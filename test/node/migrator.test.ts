@@ -217,7 +217,8 @@ migrator("FROZEN, ABORTED or FORGET(f0): drops the state, emits nothing", () => 
     const flow0 = flowAt(world, B);
     const forwarderEpoch = world.judgeEpoch;
     const { flow } = world.last("grant");
-    if (type === "verdict") tell(world, B, { type, flow, forwarderEpoch, verdict: "aborted" });
+    if (type === "verdict")
+      tell(world, B, { type, flow, forwarderEpoch, verdict: "aborted", relayed: 0 });
     else tell(world, B, { type, flow: flow0, forwarderEpoch });
     assert.is(world.node(B).copies.size, 0);
     assert.not.ok(world.isClosed, "no RST");
@@ -244,7 +245,7 @@ migrator(
 
 migrator("FROZEN, verdict for another flow: ignored (R4)", () => {
   const world = frozen();
-  const verdict = { type: "verdict", forwarderEpoch: world.judgeEpoch } as const;
+  const verdict = { type: "verdict", forwarderEpoch: world.judgeEpoch, relayed: 0 } as const;
   tell(world, B, { ...verdict, flow: 0x00050005, verdict: "resume" });
   tell(world, B, { ...verdict, flow: flowAt(world, B), verdict: "resume" });
   assert.ok(world.node(B).frozen());
@@ -256,7 +257,7 @@ migrator("FROZEN, verdict of an earlier forwarder epoch: void", () => {
   world.crashForwarder();
   const old = world.node(B).forwarderEpoch ?? "";
   world.node(B).migrator.handleEpoch(F, world.judgeEpoch);
-  tell(world, B, { type: "verdict", flow, forwarderEpoch: old, verdict: "resume" });
+  tell(world, B, { type: "verdict", flow, forwarderEpoch: old, verdict: "resume", relayed: 0 });
   assert.ok(world.node(B).frozen());
 });
 
@@ -272,7 +273,7 @@ migrator(
     assert.not.ok(world.isClosed, "no RST: the target may be working");
     assert.is(world.node(B).records.get(flow0), "closed");
     const forwarderEpoch = world.judgeEpoch;
-    tell(world, B, { type: "verdict", flow, forwarderEpoch, verdict: "resume" });
+    tell(world, B, { type: "verdict", flow, forwarderEpoch, verdict: "resume", relayed: 0 });
     world.us += 10_000;
     world.node(B).migrator.handleTimeout();
     assert.equal(world.last("release").items, [{ flow: flow0, cause: "lost", tuple: TUPLE }]);

@@ -255,6 +255,8 @@ export class World {
   /** Bytes that any copy acknowledged or wrote. */
   ghost = 0;
   isClosed = false;
+  /** Packets of unmapped flows that the forwarder has sent to classifiers. */
+  relayed = 0;
   faults = 0;
   readonly reinjected: { packet: Uint8Array; tuple: Tuple | undefined }[] = [];
   private readonly infusions = new Set<string>();
@@ -295,6 +297,7 @@ export class World {
       reinject: (packet: Uint8Array, tuple: Tuple | undefined) => {
         this.reinjected.push({ packet, tuple });
       },
+      relayed: () => this.relayed,
       pool: () => this.ids,
     };
     const random = Uint8Array.of(this.epochs, 0x12, 0x34, 0x56);

@@ -74,6 +74,7 @@ const packet = (port: number, flags = ACK): Uint8Array =>
     destinationPort: 80,
     flags,
   });
+const RELAYED = { type: "relay", asked: 0, order: 1, isOvertaken: false, hint: undefined } as const;
 const PORTS = Array.from({ length: 300 }, (_, index) => 20_000 + index);
 
 relay("gives every classifier a share, and each connection to one for all its packets", () => {
@@ -164,7 +165,7 @@ relay("drops a SYN that nobody takes: a RST would send the client away", () => {
 relay("looks up what comes back: the connection may have moved meanwhile", () => {
   const stage = new Stage();
   const [a = "", b = ""] = IDS;
-  const message = { type: "relay", asked: 0, hint: undefined, packet: packet(1) } as const;
+  const message = { ...RELAYED, packet: packet(1) };
   stage.mapping = { action: "forward", node: b, flow: 0x10001 };
   stage.relay.returned(a, message);
   assert.equal(stage.again, [message.packet]);
@@ -177,6 +178,24 @@ relay("looks up what comes back: the connection may have moved meanwhile", () =>
   stage.isRecovering = true;
   stage.relay.returned(a, message);
   assert.equal([stage.sent, stage.refused], [[], []], "R17: nothing is known for certain");
+});
+
+relay("numbers what it relays, and looks up again what a verdict has overtaken (R24)", () => {
+  const stage = new Stage(IDS.slice(0, 1));
+  const [a = ""] = IDS;
+  stage.pass(packet(1, SYN));
+  const first = stage.sent.pop()!.message;
+  stage.pass(packet(2));
+  assert.equal([first.order, stage.sent.pop()!.message.order, stage.relay.relayed], [1, 2, 2]);
+  const late = { ...first, isOvertaken: true };
+  stage.relay.returned(a, late);
+  assert.equal(stage.again, [late.packet], "nobody has it: the same one may be asked again");
+  assert.equal([stage.sent, stage.relay.counters.synDropped], [[], 0]);
+  stage.relay.returned(a, first);
+  assert.is(stage.relay.counters.synDropped, 1, "nothing is known of it, and nobody else is there");
+  stage.isRecovering = true;
+  stage.relay.returned(a, late);
+  assert.is(stage.again.length, 1, "R17: nothing is known for certain");
 });
 
 relay("sends a mapped connection's packets to its classifier, whoever is the first choice", () => {

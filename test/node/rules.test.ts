@@ -467,6 +467,22 @@ rules("section 7: an ACTIVE claim makes the entry OWNED, without an object", () 
   assert.is(world.table.get(TUPLE)?.node, C, "and it moves on");
 });
 
+rules("R24: a verdict says how much was relayed before it, also when it is said again", () => {
+  const world = owned();
+  world.migrate(B, C);
+  world.flow("reserve", "grant", "move");
+  world.relayed = 7;
+  world.flow("blob", "accept");
+  assert.equal([world.last("verdict").verdict, world.last("verdict").relayed], ["done", 7]);
+  const aborted = pending();
+  aborted.pass(TIMERS.moveUs + 100_000);
+  aborted.pass(TIMERS.resolveUs + 100_000);
+  assert.equal([aborted.last("verdict").verdict, aborted.last("verdict").relayed], ["aborted", 0]);
+  aborted.relayed = 9;
+  aborted.deliver(aborted.message("move"));
+  assert.equal([aborted.last("verdict").verdict, aborted.last("verdict").relayed], ["aborted", 9]);
+});
+
 rules("section 7: the new epoch takes another slice than any flow that is listed", () => {
   const world = owned();
   const slices = new Set<number>();

@@ -97,6 +97,7 @@ function openJudge() {
     table: mappings,
     send: () => undefined,
     reinject: () => undefined,
+    relayed: () => 0,
     pool: () => undefined,
   };
   const random = Uint8Array.of(1, 2, 3, 4);

@@ -194,4 +194,14 @@ found("resets who has a node that stands still for all of a new forwarder's T_RE
   again({ seed: 750131, ...many, ...lossy, troubles: ["pause", "refuse", "forwarder-crash"] });
 });
 
+found(
+  "sends a SYN back that was relayed before its connection moved on, and comes after it",
+  () => {
+    const one = { backends: 3, classifiers: 1, clients: 7, connectionsMax: 4, bodyMax: 300_000 };
+    const slow = { faultPercentMax: 10, clockPpmMax: 100, movePercent: 0, waitPercent: 60 };
+    const mixed = { mannerPercent: 60, stackPercent: 30, isByRequest: true };
+    again({ seed: 2000282, ...one, ...slow, ...mixed, troubles: ["drain", "long-pause"] });
+  },
+);
+
 found.run();

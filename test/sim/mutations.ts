@@ -271,6 +271,15 @@ export const MUTATIONS: readonly Mutation[] = [
     expect: /I3: /,
   },
   {
+    name: "a packet that a verdict has overtaken is taken for news",
+    file: "host/node/spoken.ts",
+    replace: [["return order <= (", "return order < 0 * ("]],
+    flags:
+      "--seed 2000282 --backends 3 --classifiers 1 --clients 7 --faults 10 --body 300000 --connections 4 " +
+      "--troubles drain,long-pause --moves 0 --manners 60 --waits 60 --own-stack 30 --by-request",
+    expect: /I2: .*acknowledges \d+, the client sent up to/,
+  },
+  {
     name: "clients of whom no number is known are reset",
     file: "host/node/table.ts",
     replace: [["if (!seen || isUnheard(seen)) return;\n    this", "if (!seen) return;\n    this"]],
