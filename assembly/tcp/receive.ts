@@ -95,10 +95,11 @@ export function textArrives(ptr: usize, now: u64): bool {
   return true;
 }
 
-/** Remembers where the stream ends; the first FIN stands. */
+/** Remembers where the stream ends; what came first stands, be it another FIN or bytes that lie beyond this one. */
 function finSeen(tcb: Tcb, finSeq: u32): void {
   if ((tcb.flags & Flag.FIN_SEEN) != 0) return;
   if (seqLt(finSeq, tcb.rcvNxt)) return;
+  if (tcb.oooTail != 0 && seqLt(finSeq, nodeAt(tcb.oooTail).end)) return;
   tcb.finSeq = finSeq;
   tcb.flags |= Flag.FIN_SEEN;
 }

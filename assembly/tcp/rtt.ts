@@ -10,12 +10,14 @@ export const RTO_US_INITIAL: u32 = 1_000_000;
 export const RTO_US_FALLBACK: u32 = 3_000_000;
 export const RTO_US_MIN: u32 = 200_000;
 export const RTO_US_MAX: u32 = 120_000_000;
+/** A peer that was silent for longer says nothing about the path; blob/check.ts knows the same bound. */
+const RTT_US_MAX: u32 = RTO_US_MAX;
 const RTT_MIN_WINDOW_US: u32 = 300_000_000;
 
 /** Takes a measurement for the smallest round trip lately. */
 export function rttMinSample(ptr: usize, sampleUs: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  const rtt = max<u32>(sampleUs, 1);
+  const rtt = clampRtt(sampleUs);
   const old = RTT_MIN_WINDOW_US < <u32>now - tcb.rttMinSinceUs;
   if (tcb.rttMinUs == 0 || rtt <= tcb.rttMinUs || old) {
     tcb.rttMinUs = rtt;
@@ -26,7 +28,7 @@ export function rttMinSample(ptr: usize, sampleUs: u32, now: u64): void {
 /** Takes one measurement of at least a microsecond. RFC 6298 2.2, 2.3. */
 export function rttSample(ptr: usize, sampleUs: u32, now: u64): void {
   const tcb = changetype<Tcb>(ptr);
-  const rtt = max<u32>(sampleUs, 1);
+  const rtt = clampRtt(sampleUs);
   if (tcb.rttMinUs == 0) rttMinSample(ptr, rtt, now);
   if (tcb.srttUs == 0) {
     tcb.srttUs = rtt;
@@ -48,6 +50,10 @@ export function rttSample(ptr: usize, sampleUs: u32, now: u64): void {
   }
   const rto = <u64>tcb.srttUs + max<u64>(RTO_US_MIN, (<u64>tcb.rttvarUs) << 2);
   tcb.rtoUs = <u32>min<u64>(rto, RTO_US_MAX);
+}
+
+function clampRtt(sampleUs: u32): u32 {
+  return min<u32>(max<u32>(sampleUs, 1), RTT_US_MAX);
 }
 
 /** The timeout to arm now: RTO doubled for each timeout in a row (RFC 6298 5.5). */
