@@ -31,6 +31,8 @@ const WASM = [
   ["build/core-baseline.wasm", "assembly/index.ts", "baseline"],
   ["build/testing/debug.wasm", "assembly/testing.ts", "debug"],
   ["build/testing/release.wasm", "assembly/testing.ts", "release"],
+  ["build/testing/fuzz-debug.wasm", "assembly/fuzz/index.ts", "debug"],
+  ["build/testing/fuzz-release.wasm", "assembly/fuzz/index.ts", "release"],
 ];
 
 main();
