@@ -44,7 +44,7 @@ import { blobReserve } from "./migration";
 import * as rings from "./ring/rings";
 import * as listeners from "./tcp/service";
 import * as tcp from "./tcp/tcp";
-import { USAGE, usageTake } from "./usage";
+import { USAGE, usageSpan, usageTake } from "./usage";
 
 export * from "./connections";
 export * from "./tables";
@@ -156,6 +156,15 @@ export function countersPtr(): usize {
 export function usagePtr(): usize {
   if (clockReady()) usageTake();
   return USAGE;
+}
+
+/**
+ * Where a table lies that packets are looked up in, by its position in Usage (MAPPINGS4, MAPPINGS6, RECORDS): address
+ * and bytes go to spanPtr. A host may tell its system how such memory is read. ARGUMENT when it is none of them.
+ */
+export function tableSpan(what: u32): i32 {
+  if (!clockReady()) return Err.STATE;
+  return usageSpan(what) ? Err.OK : Err.ARGUMENT;
 }
 
 /** BATCH_MAX Descriptors of received packets; each `ptr` names its slot. 0 before init. */

@@ -3,8 +3,8 @@
  * which rooms have one; must not know what lies in it.
  */
 import { holdBytes, holdQueues } from "./encap/hold";
-import { mappingCount } from "./encap/mapping";
-import { recordsCount } from "./encap/records";
+import { mappingCount, mappingSpan } from "./encap/mapping";
+import { recordsCount, recordsSpan } from "./encap/records";
 import { chunksUsed } from "./tcp/chunk";
 import { nodesUsed } from "./tcp/node";
 import { tcbCount } from "./tcp/tcb";
@@ -41,6 +41,15 @@ export function usageTake(): void {
   put(Usage.RECORDS, recordsCount());
   put(Usage.HELD_BYTES, holdBytes());
   put(Usage.HELD_FLOWS, holdQueues());
+}
+
+/** Writes address and bytes of a table to SPAN; false when packets are not looked up in what is counted there. */
+export function usageSpan(what: u32): bool {
+  if (what == Usage.MAPPINGS4) mappingSpan(4);
+  else if (what == Usage.MAPPINGS6) mappingSpan(6);
+  else if (what == Usage.RECORDS) recordsSpan();
+  else return false;
+  return true;
 }
 
 function put(what: u32, value: u32): void {

@@ -25,6 +25,7 @@ import {
   tableNext,
   tableRemove,
   tableReserve,
+  tableSpan,
 } from "../flow/table";
 import { loadBe32, storeBe32 } from "../wire/bytes";
 import { NO_SERVICE, Service, serviceFind, servicePtr } from "./services";
@@ -344,6 +345,11 @@ function fillTuple(entry: usize, isV4: bool): void {
   tuple.remote1 = isV4 ? 0 : load<u64>(entry, 16);
   tuple.local0 = service.address0;
   tuple.local1 = service.address1;
+}
+
+/** Where the table of a family lies, to SPAN. */
+export function mappingSpan(family: u32): void {
+  tableSpan(family == 4 ? TABLE4 : TABLE6);
 }
 
 /** Entries of the table of a family. */

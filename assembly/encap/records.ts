@@ -23,6 +23,7 @@ import {
   tableNext,
   tableRemove,
   tableReserve,
+  tableSpan,
 } from "../flow/table";
 
 @unmanaged
@@ -172,6 +173,11 @@ export function recordsExpire(nowUs: f64): void {
 /** When recordsExpire has work, Infinity when it has none. */
 export function recordsNextUs(): f64 {
   return expiryOldestUs(ENDED) + RECORD_US;
+}
+
+/** Where the table lies, to SPAN. */
+export function recordsSpan(): void {
+  tableSpan(TABLE);
 }
 
 /** Records that are not NONE. */

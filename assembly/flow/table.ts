@@ -11,7 +11,7 @@
  *
  * which ends because a table never fills beyond its limit, and the limit is below the capacity.
  */
-import { reserve } from "../layout";
+import { SPAN, reserve } from "../layout";
 
 /**
  *    0 base       u32  first entry
@@ -67,6 +67,13 @@ export function tableNext(tablePtr: usize, entry: usize): usize {
   const table = changetype<Table>(tablePtr);
   const next = <u32>entry + table.entrySize;
   return <usize>(next == table.end ? table.base : next);
+}
+
+/** Writes the address of the first slot and the bytes of all slots to SPAN. */
+export function tableSpan(tablePtr: usize): void {
+  const table = changetype<Table>(tablePtr);
+  store<u32>(SPAN, table.base);
+  store<u32>(SPAN, table.end - table.base, 4);
 }
 
 export function tableFull(tablePtr: usize): bool {

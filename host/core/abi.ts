@@ -47,7 +47,6 @@ const FUNCTIONS = [
   "mapGet",
   "mapDelete",
   "mapNote",
-  "usagePtr",
   "mapReset",
   "mapScan",
   "mapBury",

@@ -12,6 +12,7 @@ import { Slab } from "./slab.ts";
 import { Structures } from "./structures.ts";
 import type { ClientNumbers, ConnectionInfo, ConnectionNumbers } from "./structures.ts";
 import type { ConnectionOwner, CoreEvent, CoreMapping, MapInfo } from "./structures.ts";
+import { Tables } from "./tables.ts";
 import type { Tuple } from "./tuple.ts";
 import { familyOf, NO_ADDRESS, NO_BYTES, NO_SPAN, RECORD_STATES, SCAN_STEPS } from "./words.ts";
 import type { FlowRecord, MapAction, Mode, RecordState, SocketOption, Span } from "./words.ts";
@@ -25,6 +26,7 @@ export class Core {
   readonly tx: CoreBatch;
   /** What the xdp link moves its packets by. */
   readonly rings: Rings;
+  readonly tables: Tables;
   /** The whole linear memory; never detaches. */
   readonly memory: Uint8Array;
   /** The values of assembly/errors.ts by name. */
@@ -62,6 +64,7 @@ export class Core {
     this.rx = new CoreBatch(module, this.#abi.rxBatchPtr() >>> 0, parameters.slotBytes);
     this.tx = new CoreBatch(module, this.#abi.txBatchPtr() >>> 0, parameters.slotBytes);
     this.rings = new Rings(module, this.rx);
+    this.tables = new Tables(module);
   }
 
   /** "FULL" for -4. */
@@ -379,11 +382,6 @@ export class Core {
   /** Every counter that is not zero, by name. */
   counters(): Record<string, number> {
     return this.#structures.counters();
-  }
-
-  /** How many places of each table and pool are in use now, by name. */
-  usage(): Record<string, number> {
-    return this.#structures.usage(this.#abi.usagePtr() >>> 0);
   }
 
   #place(address: Uint8Array): number {

@@ -150,7 +150,6 @@ export class Structures {
   readonly #endedStates: ReadonlySet<number | undefined>;
   readonly #timestampsFlag: number;
   readonly #counterNames: readonly (readonly [string, number])[];
-  readonly #usageNames: readonly (readonly [string, number])[];
 
   constructor(module: CoreModule) {
     this.#memory = new Uint8Array(module.memory.buffer);
@@ -176,7 +175,6 @@ export class Structures {
     this.#endedStates = new Set(ended.map((name) => states[name]));
     this.#timestampsFlag = enumValue(module, "Flag", "TIMESTAMPS");
     this.#counterNames = Object.entries(group(module, "Counter"));
-    this.#usageNames = Object.entries(group(module, "Usage"));
   }
 
   /** Where 16 bytes of an address can be put for a call: the tuple's own place. */
@@ -351,15 +349,6 @@ export class Structures {
     view.setUint32(at.SEG_SEQ, segSeq, true);
     view.setUint32(at.TS_VAL, timestamps?.tsVal ?? 0, true);
     view.setUint32(at.TS_ECR, timestamps?.tsEcr ?? 0, true);
-  }
-
-  /** Every number of `usagePtr()`, by name. */
-  usage(ptr: number): Record<string, number> {
-    const found: Record<string, number> = {};
-    for (const [name, index] of this.#usageNames) {
-      found[name.toLowerCase()] = this.#view.getUint32(ptr + 4 * index, true);
-    }
-    return found;
   }
 
   /** Every counter that is not zero, by name. */

@@ -32,7 +32,7 @@ export function settle(
 
 /** @param clients  the core of the clients that run the product's own stack */
 function leftovers(cluster: Cluster, clients?: Core): string[] {
-  const found: string[] = clients ? inUse("clients", clients.usage()) : [];
+  const found: string[] = clients ? inUse("clients", clients.tables.usage()) : [];
   const expectNone = (count: number, what: string): void => {
     if (count > 0) found.push(`${what}: ${count} are left`);
   };
@@ -57,10 +57,10 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
     expectNone(role.classifier.size, `${name}: connections`);
     expectNone(role.migrator.outgoing.size, `${name}: moves`);
     expectNone(role.migrator.enteredCount, `${name}: ends to be reported`);
-    found.push(...inUse(name, core.usage()));
+    found.push(...inUse(name, core.tables.usage()));
     expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
   }
-  found.push(...inUse(FORWARDER, core.usage()));
+  found.push(...inUse(FORWARDER, core.tables.usage()));
   for (const { name, core, role, isUp } of backends) {
     if (!isUp) continue;
     let records = 0;
@@ -68,7 +68,7 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
     expectNone(records, `${name}: records`);
     expectNone(role.connections, `${name}: connections`);
     expectNone(role.migrator.outgoing.size, `${name}: moves`);
-    found.push(...inUse(name, core.usage()), ...unaccounted(name, core.counters()));
+    found.push(...inUse(name, core.tables.usage()), ...unaccounted(name, core.counters()));
   }
   return found;
 }
