@@ -31,8 +31,8 @@ export interface BackendOptions {
   readonly mtu?: number;
   /** NAME=NUMBER, as in `--limit`. */
   readonly limit?: readonly string[];
-  /** Ask for huge pages: faster with very many connections, more memory with few. */
-  readonly hugePages?: boolean;
+  /** "auto", "always" or "never". */
+  readonly hugePages?: string;
 }
 
 /**

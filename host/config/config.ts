@@ -13,6 +13,7 @@ import {
   FORWARDER_FLAGS,
   PEER_FORM,
   type Egress,
+  type HugePages,
   type Limits,
   type NODE_FLAGS,
   type ROUTING_FLAGS,
@@ -27,7 +28,7 @@ import type { LinkSpec, NetworkAddress, PeerSpec, ServiceAddress, Upstream } fro
 
 export type { LinkSpec, NetworkAddress, PeerSpec, ServiceAddress, Upstream } from "./values.ts";
 export type { Service } from "./service.ts";
-export type { Egress, Limits, Timeouts } from "./flags.ts";
+export type { Egress, HugePages, Limits, Timeouts } from "./flags.ts";
 
 /** What every node has. */
 export interface NodeConfig {
@@ -43,8 +44,8 @@ export interface NodeConfig {
   readonly mtu: number | undefined;
   readonly limits: Limits;
   readonly timeouts: Timeouts;
-  /** Ask the kernel for huge pages for the core's memory. */
-  readonly hugePages: boolean;
+  /** When to ask the kernel for huge pages for the core's memory. */
+  readonly hugePages: HugePages;
   /** Log and report in JSON lines. */
   readonly json: boolean;
   /** Report only connections that failed. */
@@ -158,7 +159,7 @@ function memberConfig(flags: NodeFlags & { forwarder: readonly PeerSpec[] }): Me
 type NodeFlags = Parsed<typeof NODE_FLAGS & { timeout: ReturnType<typeof timeoutFlag> }>;
 
 function nodeConfig(flags: NodeFlags, peers: readonly PeerSpec[], peerFlag: string): NodeConfig {
-  const { tunnel: tunnels, mtu, "huge-pages": hugePages, json, quiet } = flags;
+  const { tunnel: tunnels, mtu, "huge-pages": hugePages = "auto", json, quiet } = flags;
   const name = flags.name ?? within("--name", () => parseName(hostname().split(".")[0] ?? ""));
   require(tunnels, "tunnel", "ADDRESS");
   within("--tunnel", () => checkTunnels(tunnels));

@@ -66,6 +66,9 @@ export type Timeouts = Partial<Record<(typeof TIMEOUTS)[TimeoutName]["field"], n
 /** Where packets leave: by the link they came in by, or by raw sockets. */
 export type Egress = "tun" | "raw";
 
+/** Huge pages for tables whose small pages are resident anyway, for all of the core's memory, for nothing. */
+export type HugePages = "auto" | "always" | "never";
+
 export const PEER_FORM = "NAME=ADDRESS[:PORT],tunnel=ADDRESS";
 
 export const NODE_FLAGS = {
@@ -88,8 +91,10 @@ export const NODE_FLAGS = {
   ),
   limit: many("NAME=NUMBER", `${Object.keys(LIMITS).join(", ")}`, parseLimit),
   config: one("FILE", "read flags from this JSON file; those given here win", parsePath),
-  "huge-pages": onOff(
-    "ask for huge pages: faster with very many connections, more memory with few",
+  "huge-pages": one(
+    "WHEN",
+    "ask the kernel for huge pages: auto, always or never (default: auto, for tables that are full enough)",
+    parseHugePages,
   ),
   json: onOff("log in JSON lines"),
   quiet: onOff("report only connections that failed"),
@@ -133,6 +138,13 @@ export const BACKEND_FLAGS = {
 /** A name alone, or a backend as the forwarder has it: one file may serve both. */
 function parseBackendName(text: string): string {
   return text.includes("=") ? parsePeer(text).name : parseName(text);
+}
+
+function parseHugePages(text: string): HugePages {
+  if (text !== "auto" && text !== "always" && text !== "never") {
+    throw expected("auto, always or never", text);
+  }
+  return text;
 }
 
 function parseEgress(text: string): Egress {

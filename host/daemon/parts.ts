@@ -16,7 +16,6 @@ import type { Link } from "../link/link.ts";
 import { Loop } from "../link/loop.ts";
 import { systemRandom } from "../link/random.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
-import { adviseHugePages } from "../linux/huge.ts";
 import type { Route } from "../linux/route.ts";
 import type { Routing } from "../node/connection.ts";
 import { Engine, type Role } from "../node/engine.ts";
@@ -25,6 +24,7 @@ import type { Patience } from "../node/patience.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
 import { openLinks, sizesFor, type Links } from "./links.ts";
+import { TablePages } from "./pages.ts";
 import { warmUp } from "./warmup.ts";
 import { CORE_WASM } from "./wasm.ts";
 
@@ -83,7 +83,7 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const clock = new SystemClock();
   const cipher = createCipher();
   const core = openCore(options, cipher, keyFile, clock);
-  if (config.hugePages) tryHugePages(core, log);
+  const pages = new TablePages(core, config.hugePages, log);
   const udp = await openUdp({ listen: config.listen });
   try {
     const links = await openLinks(config, {
@@ -91,7 +91,7 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
       persist: options.persist,
       routes: options.routes,
     });
-    return assemble(options, { core, clock, cipher, keys, udp, ...links }, log);
+    return assemble(options, { core, clock, cipher, keys, pages, udp, ...links }, log);
   } catch (error) {
     udp.close();
     throw error;
@@ -103,12 +103,13 @@ interface Opened extends Links {
   readonly clock: SystemClock;
   readonly cipher: Cipher;
   readonly keys: readonly Uint8Array[];
+  readonly pages: TablePages;
   readonly udp: UdpSocket;
 }
 
 function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   const { config } = options;
-  const { core, clock, cipher, keys, udp, link, egress } = opened;
+  const { core, clock, cipher, keys, pages, udp, link, egress } = opened;
   const id = nodeId(cipher, config.name);
   const transport = createTransport({
     id,
@@ -162,6 +163,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   // One turn for all that has arrived: acknowledgements share a datagram.
   udp.onReadable(() => loop.wake());
   loop.wake();
+  pages.start();
   const warmup = warmUp({ cipher, log });
   return {
     parts,
@@ -169,6 +171,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     failed,
     counters: () => ({
       core: core.counters(),
+      pages: { ...pages.counters },
       link: { ...link.counters },
       ...(egress === undefined ? {} : { egress: { ...egress.counters } }),
       udp: { ...udp.counters },
@@ -177,6 +180,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
     reloadKeys: () => reloadKeys(config.keyFile, transport, log),
     close: () => {
       warmup.close();
+      pages.close();
       loop.close();
       egress?.close();
       link.close();
@@ -245,16 +249,6 @@ function openCore(
     for (const { address } of peer.tunnels) core.setPeer(index + 1, addressBytes(address));
   }
   return core;
-}
-
-/** An advice: a kernel that does not take it makes a node slower, not wrong. */
-function tryHugePages(core: Core, log: Log): void {
-  try {
-    adviseHugePages(core.memory);
-  } catch (error) {
-    if (!(error instanceof BatonError)) throw error;
-    log.write("warn", error.message);
-  }
 }
 
 /** The defaults fit; what a user asked for may not. */

@@ -58,8 +58,8 @@ export function examine(machine: Machine): Finding[] {
     slower(
       machine,
       "huge",
-      "--huge-pages",
-      "the kernel gives them on request",
+      "huge pages",
+      "for tables that are full enough",
       "very many connections cost more time a packet",
     ),
     slower(

@@ -60,7 +60,7 @@ config("gives a forwarder its defaults", () => {
   assert.is(made.keyFile, "/etc/baton/cluster.key");
   assert.equal([made.mtu, made.announce, made.json], [undefined, undefined, false]);
   assert.is(made.ecn, false);
-  assert.equal([made.quiet, made.hugePages], [false, false]);
+  assert.equal([made.quiet, made.hugePages], [false, "auto"]);
   assert.equal([made.limits, made.timeouts], [{}, {}]);
   assert.equal(
     made.rules.map(({ text, pool }) => [text, pool.backends.join()]),
@@ -87,7 +87,7 @@ config("takes every flag of a forwarder", () => {
     timeout: ["head=5s", "keep-alive=1m", "user=2m"],
     json: true,
     quiet: true,
-    "huge-pages": true,
+    "huge-pages": "always",
   });
   assert.equal(made.limits, {
     connectionsMax: 4_096,
@@ -103,7 +103,7 @@ config("takes every flag of a forwarder", () => {
   assert.is(made.ecn, true);
   assert.is(made.mtu, 9_000);
   assert.is(made.json, true);
-  assert.equal([made.quiet, made.hugePages], [true, true]);
+  assert.equal([made.quiet, made.hugePages], [true, "always"]);
   assert.equal(structuredClone(made), made, "can be sent to a Worker");
 });
 
@@ -174,6 +174,7 @@ const FORWARDER_FAULTS: readonly (readonly [FlagInput, string])[] = [
     "--announce: expected --link tun: the kernel answers for what it routes",
   ],
   [{ egress: "xdp" }, '--egress: expected tun or raw, got "xdp"'],
+  [{ "huge-pages": "on" }, '--huge-pages: expected auto, always or never, got "on"'],
   [{ mtu: "100" }, '--mtu: expected a whole number from 576 to 65535, got "100"'],
   [
     { mtu: "1000", tunnel: ["10.2.0.1", "fd02::1"] },

@@ -73,7 +73,7 @@ const ROWS: readonly (readonly [Partial<Machine>, string, Finding["verdict"], st
   [{ devices: () => [{ name: "w", mtu: 1420, without: [] }] }, "MTU", "note", "1420"],
   [{ devices: () => [] }, "MTU", "note", "no device"],
   [without("buffer"), "datagram buffer", "note", "no buffer"],
-  [without("huge"), "--huge-pages", "note", "no huge"],
+  [without("huge"), "huge pages", "note", "no huge"],
   [without("cipher"), "encryption", "note", "no cipher"],
   [settings({ "netfilter/nf_conntrack_count": "7" }, true), "conntrack", "note", "7 connections"],
   [{ isClockSynchronised: () => false }, "clock", "note", "nobody"],

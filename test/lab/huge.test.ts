@@ -1,4 +1,4 @@
-/** `--huge-pages`: every node asks the kernel, or says that there are none, and serves as ever. */
+/** `--huge-pages always`: every node asks the kernel, or says that there are none, and serves as ever. */
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -14,7 +14,7 @@ for (const link of ["tun", "xdp:eth0"]) {
   huge(`are asked for by every node, and a download comes whole by ${link}`, async () => {
     const missing = link === "tun" ? "" : reasonAgainstXdp();
     if (missing !== "") return void process.stdout.write(`SKIP huge pages by xdp: ${missing}\n`);
-    const flags = ["--huge-pages", "--link", link];
+    const flags = ["--huge-pages", "always", "--link", link];
     const options = { forwarderFlags: flags, backendFlags: flags };
     await withService(
       `huge pages by ${link}`,

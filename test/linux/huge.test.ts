@@ -1,5 +1,4 @@
 /** Huge pages on request: what the kernel notes of the pages, in the core's memory too. */
-import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BatonError } from "../../host/errors.ts";
@@ -7,21 +6,10 @@ import { adviseHugePages } from "../../host/linux/huge.ts";
 import { libc } from "../../host/linux/libc.ts";
 import { openCore } from "../support/core.ts";
 import { initCore } from "../support/batch.ts";
+import { isAdvised } from "../support/smaps.ts";
 
 const huge = suite("huge pages");
 const PAGE = 65_536;
-
-/** Whether the kernel was asked for huge pages at an address: "hg" among the flags of its mapping. */
-function isAdvised(address: number): boolean {
-  const maps = readFileSync("/proc/self/smaps", "latin1").matchAll(
-    /^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags:(.*)$/gm,
-  );
-  for (const [, first, end, flags] of maps) {
-    if (address < parseInt(first ?? "", 16) || address >= parseInt(end ?? "", 16)) continue;
-    return (flags ?? "").split(" ").includes("hg");
-  }
-  throw new Error(`no mapping at ${address}`);
-}
 
 /** Undefined: done; else the reason that the kernel has none, which is what a daemon logs. */
 function reasonAgainst(memory: Uint8Array): string | undefined {
