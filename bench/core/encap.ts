@@ -2,7 +2,8 @@
  * The forwarder's and the node's packet path: packets of random flows out of very many, every check of the
  * product in place. Filling the slots is not timed.
  */
-import { adviseHugePages } from "../../host/linux/huge.ts";
+import { isWorthIt } from "../../host/daemon/pages.ts";
+import { adviseHugePages, coveredByHugePages } from "../../host/linux/huge.ts";
 import { type TestCore, openCore } from "../../test/support/core.ts";
 import { fill, initCore, setTuple, withAddress } from "../../test/support/batch.ts";
 import { ACK, buildTcp, option } from "../../test/support/packet.ts";
@@ -20,7 +21,7 @@ export interface EncapOptions {
   /** Encapsulate at a forwarder, or recognise and give back at a node whose flow has moved. */
   readonly decapsulate: boolean;
   readonly flows: number;
-  /** Ask for huge pages, where the system gives them on request. */
+  /** The tables in huge pages where a daemon of so many flows would have them so by default. */
   readonly huge: boolean;
 }
 
@@ -69,7 +70,7 @@ function prepare({ family, decapsulate, flows, huge }: EncapOptions): TestCore {
     slotBytes: 2048,
   });
   if (initialised !== 0) throw new Error(`init returned ${initialised}`);
-  if (huge) adviseHugePages(core.bytes);
+  if (huge) adviseTables(core, flows);
   withAddress(core, OWN[family], core.f.tunnelSet!);
   withAddress(core, PEER[family], (f, ptr) => core.f.peerSet!(1, f, ptr));
   withAddress(core, VIP[family], (f, ptr) => core.f.serviceAdd!(f, ptr, 80, 0, 0));
@@ -88,6 +89,21 @@ function prepare({ family, decapsulate, flows, huge }: EncapOptions): TestCore {
     if (set !== 0) throw new Error(`flow ${index}: ${set}`);
   }
   return core;
+}
+
+/**
+ * Asks for huge pages for tables that will hold so many entries, as a daemon does once they do (host/daemon/pages.ts):
+ * before anything is in them, which comes to the same as to gather them then.
+ */
+function adviseTables(core: TestCore, entries: number): void {
+  for (const name of ["MAPPINGS4", "MAPPINGS6", "RECORDS"]) {
+    if (core.f.tableSpan!(core.constant(`Usage.${name}`)) !== 0)
+      throw new Error(`no table ${name}`);
+    const span = core.f.spanPtr!();
+    const [ptr, len] = [core.view.getUint32(span, true), core.view.getUint32(span + 4, true)];
+    if (!isWorthIt(entries, len)) continue;
+    adviseHugePages(coveredByHugePages(core.bytes, core.bytes.subarray(ptr, ptr + len)));
+  }
 }
 
 /** Consecutive, as a connection counter gives them, without zero halves. */

@@ -1,13 +1,14 @@
 /**
  * Speed of the core alone, no I/O, in one process and thread:
  *
- *   npm run bench:core [-- --json] [-- --only PART,PART] [-- --rounds 5] [-- --huge]
+ *   npm run bench:core [-- --json] [-- --only PART,PART] [-- --rounds 5] [-- --small]
  *
- * Every check of the product is in place. Trust ratios within one run more than absolute figures. With --huge the
- * tables get huge pages, as those of a daemon with --huge-pages.
+ * Every check of the product is in place. Trust ratios within one run more than absolute figures. Tables are in
+ * huge pages where a daemon's would be so by default; with --small none are, as with --huge-pages never.
  */
 import { BatonError } from "../../host/errors.ts";
-import { type EncapResult, encapsulation } from "./encap.ts";
+import { HUGE_PAGE, adviseHugePages } from "../../host/linux/huge.ts";
+import { type EncapOptions, type EncapResult, encapsulation } from "./encap.ts";
 import { bytesPerIdleConnection, bytesPerMapping, tickRatio } from "./memory.ts";
 import { noteOf } from "./notes.ts";
 import { forwardInC, lwip, type LwipResult } from "./peer.ts";
@@ -25,7 +26,7 @@ const MILLION = 1_000_000;
 const MISSED = "! missed";
 const rounds = Number(option("--rounds") ?? 5);
 const only = option("--only");
-const huge = process.argv.includes("--huge");
+const huge = !process.argv.includes("--small") && givesHugePages();
 const isJson = process.argv.includes("--json");
 const rows: Row[] = [];
 
@@ -61,37 +62,46 @@ function main(): void {
 }
 
 function packets(): void {
-  for (const [key, flows, family, decapsulate, least, meaning] of PACKETS) {
-    const seen = encapsulation({ flows, family, decapsulate, huge }, rounds);
-    row(key, 1000 / seen.batched, { least }, `million packets/s, ${meaning}, random access`);
-    if (key === "encapsulate.mpps") besideC(seen);
-  }
-  if (huge) return;
-  for (const [key, flows, family, decapsulate, least, meaning] of PACKETS) {
-    const seen = inHugePages(() =>
-      encapsulation({ flows, family, decapsulate, huge: true }, rounds),
-    );
-    row(`${key}Huge`, seen, { least }, `the same with --huge-pages, ${meaning}`);
+  for (const pages of huge ? [true, false] : [false]) {
+    for (const [key, flows, family, decapsulate, least, meaning] of PACKETS) {
+      const suffix = huge && !pages ? "Small" : "";
+      const text = suffix === "" ? meaning : `in pages of 4 KiB, ${meaning}`;
+      const options = { flows, family, decapsulate, huge: pages };
+      const seen = encapsulation(options, rounds);
+      const goal = suffix === "" ? { least } : undefined;
+      row(
+        `${key}${suffix}`,
+        1000 / seen.batched,
+        goal,
+        `million packets/s, ${text}, random access`,
+      );
+      if (key === "encapsulate.mpps") besideC(seen, options, suffix);
+    }
   }
 }
 
-function besideC({ batched, singly }: EncapResult): void {
-  row("encapsulate.singlyNs", singly, undefined, "ns a packet without batching");
-  const c = forwardInC({ flows: MILLION, family: 4, decapsulate: false, huge }, rounds);
+/** Where the kernel gives none the product does without, and so do these figures. */
+function givesHugePages(): boolean {
+  try {
+    adviseHugePages(new Uint8Array(HUGE_PAGE));
+    return true;
+  } catch (error) {
+    if (!(error instanceof BatonError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return false;
+  }
+}
+
+/** C's table is in the same pages. */
+function besideC({ batched, singly }: EncapResult, options: EncapOptions, suffix: string): void {
+  row(`encapsulate.singlyNs${suffix}`, singly, undefined, "ns a packet without batching");
+  const c = forwardInC(options, rounds);
   const ratio = (key: "singly" | "batched"): number | string =>
     typeof c === "string" ? c : c[key] / batched;
-  row("encapsulate.vsC", ratio("singly"), { least: 1.5 }, "speed over that of C, one by one");
-  row("encapsulate.vsCBatched", ratio("batched"), undefined, "the same, C in the same batches");
-}
-
-/** Million packets/s, or why this kernel gives no huge pages. */
-function inHugePages(run: () => EncapResult): number | string {
-  try {
-    return 1000 / run().batched;
-  } catch (error) {
-    if (error instanceof BatonError) return error.message;
-    throw error;
-  }
+  const goal = suffix === "" ? { least: 1.5 } : undefined;
+  row(`encapsulate.vsC${suffix}`, ratio("singly"), goal, "speed over that of C, one by one");
+  const meaning = "the same, C in the same batches";
+  row(`encapsulate.vsCBatched${suffix}`, ratio("batched"), undefined, meaning);
 }
 
 function handoff(): void {
