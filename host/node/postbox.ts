@@ -18,11 +18,11 @@ const UNRELIABLE: ReadonlySet<Message["type"]> = new Set([
 ]);
 
 /**
- * A SYN that TIME-WAIT admitted takes the only copy of the old connection's numbers along: the client
- * would send it again, but then it would be answered without them.
+ * A SYN that TIME-WAIT admitted takes the only copy of the old connection's numbers along, back to the forwarder and on
+ * to a classifier: the client would send it again, but then it would be answered without them.
  */
 function mayBeLost(message: Message): boolean {
-  if (message.type === "handback" && message.hint) return false;
+  if ((message.type === "handback" || message.type === "relay") && message.hint) return false;
   return UNRELIABLE.has(message.type);
 }
 

@@ -68,9 +68,14 @@ postbox("sends reliably what must arrive, and the rest as it comes", () => {
     hint: { sndNxt: 1, tsVal: 2 },
     packet,
   });
+  const relay = { type: "relay", asked: 0, order: 1, isOvertaken: false, packet } as const;
+  box.send(PEER, { ...relay, hint: undefined });
+  box.send(PEER, { ...relay, hint: { sndNxt: 1, tsVal: 2 } });
   assert.equal(
     sent.map(({ to, reliable }) => ({ to, reliable })),
     [
+      { to: PEER, reliable: true },
+      { to: PEER, reliable: false },
       { to: PEER, reliable: true },
       { to: PEER, reliable: false },
       { to: PEER, reliable: true },
