@@ -4,7 +4,7 @@
  */
 import type { FaultKind } from "./draw.ts";
 import { SeededRandom } from "./random.ts";
-import { CLASSIFIER_TROUBLES, CUTS, STALLS, TROUBLES, type TroubleKind } from "./trouble.ts";
+import { CLASSIFIER_TROUBLES, CUTS, LATE, STALLS, TROUBLES, type TroubleKind } from "./trouble.ts";
 
 export interface Scenario {
   readonly seed: number;
@@ -59,11 +59,14 @@ export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [
   ...CUTS,
   ...CLASSIFIER_TROUBLES,
   ...STALLS,
+  ...LATE,
   "none",
 ];
 /** Those that a seed's other troubles sometimes make way for. */
 const RARE_TROUBLES = [...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS];
 const RARE_PERCENT = 30;
+/** How many slow blobs come just when T_EARLY ends, which few would do by chance. */
+const LATE_PERCENT = 50;
 
 /** Streams of a seed, so that what one part draws changes no other. */
 export const STREAM = {
@@ -95,7 +98,9 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     connectionsMax: 4,
     isPlain: false,
     troubles: Array.from({ length: random.below(4) }, () => random.pick(TROUBLES)).map(
-      (kind, index) => drawRare(random.child("rare").child(index)) ?? kind,
+      (kind, index) =>
+        drawRare(random.child("rare").child(index)) ??
+        drawLate(random.child("late").child(index), kind),
     ),
     clockPpmMax: random.pick([0, 100, 500]),
     movePercent: random.pick([0, 0, 20, 80]),
@@ -138,4 +143,8 @@ export function scenarioFlags(scenario: Scenario): string {
     ...(scenario.isPlain ? ["--plain"] : []),
   ];
   return parts.join(" ");
+}
+
+function drawLate(random: SeededRandom, kind: TroubleKind): TroubleKind {
+  return kind === "slow-blob" && random.chance(LATE_PERCENT) ? random.pick(LATE) : kind;
 }

@@ -28,11 +28,14 @@ export const CLASSIFIER_TROUBLES = ["classifier-crash", "classifier-pause"] as c
  * connection that it has left, and that the one still has, may meet both.
  */
 export const STALLS = ["classifier-stall"] as const;
+/** Blobs that come when the packets that waited for them are just being given back: T_EARLY is over. */
+export const LATE = ["late-blob"] as const;
 export type TroubleKind =
   | (typeof TROUBLES)[number]
   | (typeof CUTS)[number]
   | (typeof CLASSIFIER_TROUBLES)[number]
-  | (typeof STALLS)[number];
+  | (typeof STALLS)[number]
+  | (typeof LATE)[number];
 
 export interface TroubleEvents {
   /** This backend's connections are lost, those on their way to it too. */
@@ -163,6 +166,7 @@ export class Trouble {
     else if (kind === "partition") this.#partition(name, seconds(0, 12), random);
     else if (kind === "tunnel-cut") this.#cutPackets([`${FORWARDER}>${name}`], seconds(0, 15));
     else if (kind === "client-cut") this.#cutClient(random, () => seconds(0, 15));
+    else if (kind === "late-blob") this.#slowBlob(name, seconds(0.97, 1.06));
     else this.#slowBlob(name, seconds(0, 1));
   }
 

@@ -231,7 +231,7 @@ export const MUTATIONS: readonly Mutation[] = [
         'this.released({ flow, cause: "closed", tuple: known });',
       ],
     ],
-    flags: "--faults 10 --troubles slow-blob,slow-blob,slow-blob --clients 20",
+    flags: "--faults 10 --troubles late-blob,late-blob,late-blob --clients 20",
     expect: /I[23]: /,
   },
   {

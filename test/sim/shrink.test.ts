@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { drawScenario, scenarioFlags, type Scenario } from "../../host/sim/scenario.ts";
-import { CLASSIFIER_TROUBLES, CUTS, STALLS, TROUBLES } from "../../host/sim/trouble.ts";
+import { CLASSIFIER_TROUBLES, CUTS, LATE, STALLS, TROUBLES } from "../../host/sim/trouble.ts";
 import { failureOf, shrink } from "../../host/sim/shrink.ts";
 
 const scenarios = suite("scenarios");
@@ -28,7 +28,7 @@ scenarios("say by which flags they are run again", () => {
 scenarios("leave nothing out that a node or a client may do", () => {
   const drawn = Array.from({ length: 1000 }, (_, seed) => drawScenario(seed));
   const kinds = new Set(drawn.flatMap(({ troubles }) => troubles));
-  for (const kind of [...TROUBLES, ...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS])
+  for (const kind of [...TROUBLES, ...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS, ...LATE])
     assert.ok(kinds.has(kind), kind);
   assert.equal(new Set(drawn.map(({ classifiers }) => classifiers)), new Set([0, 1, 2, 3]));
   for (const key of ["mannerPercent", "waitPercent", "stackPercent", "movePercent"] as const) {

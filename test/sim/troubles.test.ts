@@ -1,11 +1,11 @@
 /** Whole simulated clusters of which one part fails, or behaves in a way of its own: each kind by itself. */
 import { suite } from "uvu";
-import { CLASSIFIER_TROUBLES, TROUBLES } from "../../host/sim/trouble.ts";
+import { CLASSIFIER_TROUBLES, LATE, TROUBLES } from "../../host/sim/trouble.ts";
 import { BODY, SEEDS, clientsOf, simulate } from "./simulate.ts";
 
 const simulation = suite("simulated troubles");
 
-for (const kind of TROUBLES) {
+for (const kind of [...TROUBLES, ...LATE]) {
   simulation(`loses no connection without a cause: ${kind}`, () => {
     for (let seed = 400; seed < 400 + SEEDS / 6; seed++) {
       const alone = { troubles: [kind], faultPercentMax: 0 };
