@@ -18,6 +18,13 @@ const BATCHES_PER_TURN_MAX = 16;
  */
 const SENDS_PER_TURN_MAX = 16;
 
+/**
+ * So many batches that bulk data ended before they were full are read before what they made due is sent. An ACK wakes
+ * who sends that data, and its next packets are made ready within our write(): one for each batch costs more than it
+ * hastens. A window that is acknowledged as a whole would stop and go.
+ */
+const BULK_BATCHES_MAX = 8;
+
 /** Events handled in one turn; what is left makes the turn report more work. */
 const EVENTS_PER_TURN_MAX = 4096;
 
@@ -121,15 +128,19 @@ export class Engine {
 
   #receive(role: Role): boolean {
     const { core, link } = this.#options;
+    let bulk = 0;
     for (let round = 0; round < BATCHES_PER_TURN_MAX; round++) {
       const count = link.receive(core.rx);
       if (count > 0) this.#handle(role, count);
       if (link.drained) return false;
-      // The application reads what is still in the caches, and the peer hears of it while the next batch
-      // is on its way: a window that is acknowledged as a whole would stop and go.
+      // The application reads what is still in the caches.
       this.#drainEvents(role);
       if (role.isOver) return false;
+      bulk += 1;
+      // A full batch is of single packets: many requests, or ACKs that let data leave. They are answered at once.
+      if (count < core.rx.length && bulk < BULK_BATCHES_MAX) continue;
       this.#transmit(role);
+      bulk = 0;
     }
     return true;
   }

@@ -85,15 +85,40 @@ function trace(
   return { calls, more, segmentsMax };
 }
 
-engine("acknowledges one batch before it reads the next", () => {
+engine("answers a full batch of packets before it reads the next", () => {
   const { calls, more } = trace([
-    { count: 4, drained: false },
-    { count: 4, drained: false },
+    { count: 64, drained: false },
+    { count: 64, drained: false },
     { count: 1, drained: true },
   ]);
   const round = ["event", "transmit"];
-  assert.equal(calls, ["receive 4", ...round, "receive 4", ...round, "receive 1", ...round]);
+  assert.equal(calls, ["receive 64", ...round, "receive 64", ...round, "receive 1", ...round]);
   assert.not.ok(more);
+});
+
+engine(
+  "hands bulk data on batch by batch, and acknowledges eight at once or what there was",
+  () => {
+    const { calls, more } = trace([
+      ...Array.from({ length: 9 }, () => ({ count: 3, drained: false })),
+      { count: 1, drained: true },
+    ]);
+    const batch = ["receive 3", "event"];
+    const first = [...Array.from({ length: 8 }, () => batch).flat(), ...sends(8)];
+    assert.equal(calls, [...first, ...batch, "receive 1", "event", ...sends(2)]);
+    assert.not.ok(more);
+  },
+);
+
+engine("answers what bulk data holds back with a full batch behind it", () => {
+  const { calls } = trace([
+    { count: 3, drained: false },
+    { count: 64, drained: false },
+    { count: 3, drained: false },
+    { count: 0, drained: true },
+  ]);
+  const first = ["receive 3", "event", "receive 64", "event", ...sends(2)];
+  assert.equal(calls, [...first, "receive 3", "event", "receive 0", ...sends(1)]);
 });
 
 engine("reads on after a batch of which nothing was left", () => {
@@ -122,7 +147,7 @@ engine("reads again before it has sent a whole window, and comes back for the re
   const alone = trace([], undefined, 0, 17 * BATCH);
   assert.is(sent(alone.calls), 16 * BATCH);
   assert.ok(alone.more);
-  const { calls } = trace([{ count: 1, drained: false }], undefined, 0, 100 * BATCH);
+  const { calls } = trace([{ count: BATCH, drained: false }], undefined, 0, 100 * BATCH);
   assert.is(
     sent(calls.slice(0, calls.lastIndexOf("receive 0"))),
     16 * BATCH,
@@ -143,5 +168,10 @@ engine("says nothing more once its life is over", () => {
   assert.equal(calls, ["receive 4", "event"]);
   assert.not.ok(more);
 });
+
+/** What each of `count` batches made due, sent in one go. */
+function sends(count: number): string[] {
+  return Array.from({ length: count }, () => "transmit");
+}
 
 engine.run();
