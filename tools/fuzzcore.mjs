@@ -2,7 +2,7 @@
  * Coverage-guided fuzzing of the core: assembly/fuzz without SIMD, as C by wasm2c, under libFuzzer. Needs clang with its
  * libFuzzer, and wabt; a named skip where one is missing. Programs stand in test/fixtures/fuzz-core.txt, in hex.
  *
- *   node tools/fuzzcore.mjs [--seconds 60] [--update] [--seed N]
+ *   node tools/fuzzcore.mjs [--seconds 60 | --programs COUNT] [--update] [--seed N]
  *
  * Exit status 1 when a program breaks a rule: it is printed, and node build/test/fuzz/replay.js HEX plays it again.
  * --update writes the programs that reach anything new back, as few and as short as libFuzzer makes them.
@@ -19,12 +19,14 @@ const FIXTURE = join(ROOT, "test", "fixtures", "fuzz-core.txt");
 const RUNTIME = "/usr/share/wabt/wasm2c";
 /** Longest program that is tried: some dozen steps. */
 const PROGRAM_BYTES_MAX = 1200;
-/** No program takes a hundredth of it: a hang. */
-const PROGRAM_SECONDS_MAX = 10;
+/** No program takes a thousandth of it, also where others have the processor: a hang. */
+const PROGRAM_SECONDS_MAX = 60;
 
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "60" },
+    /** So many instead, kept ones included: the same ones again under the same seed. */
+    programs: { type: "string" },
     seed: { type: "string", default: "0" },
     update: { type: "boolean", default: false },
   },
@@ -48,11 +50,17 @@ function missing() {
 
 function main() {
   build();
-  const corpus = join(HOME, "corpus");
+  // Programs that earlier runs found would make another run of one that is to be the same again.
+  const corpus = join(HOME, values.programs === undefined ? "corpus" : "corpus.again");
+  if (values.programs !== undefined) rmSync(corpus, { recursive: true, force: true });
   fill(corpus);
   const started = readdirSync(corpus).length;
+  const bound =
+    values.programs === undefined
+      ? `-max_total_time=${Number(values.seconds)}`
+      : `-runs=${Number(values.programs)}`;
   const flags = [
-    `-max_total_time=${Number(values.seconds)}`,
+    bound,
     `-seed=${Number(values.seed)}`,
     `-max_len=${PROGRAM_BYTES_MAX}`,
     `-timeout=${PROGRAM_SECONDS_MAX}`,
