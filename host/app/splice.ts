@@ -359,7 +359,7 @@ export class Splice {
 
   #resetUpstream(): void {
     if (this.#socket.destroyed) return;
-    if (this.#connected && this.#target.kind === "tcp") this.#socket.resetAndDestroy();
+    if (this.#connected && this.#target.kind === "tcp") resetSocket(this.#socket);
     else this.#socket.destroy();
   }
 
@@ -378,4 +378,15 @@ export class Splice {
     const error = this.#error && { code: this.#error.code, message: this.#error.message };
     this.#done({ outcome, bytesToUpstream, bytesToClient, ...(error ? { error } : {}) });
   }
+}
+
+/**
+ * While the end of a socket is under way, libuv refuses to reset it, and Node then forgets the handle without closing
+ * it: the descriptor would be lost, and the process spin when it ends. With nothing to be written before it that end
+ * takes a turn of the loop; otherwise it has not begun.
+ */
+function resetSocket(socket: net.Socket): void {
+  const isEnding = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
+  if (isEnding) socket.once("finish", () => socket.resetAndDestroy());
+  else socket.resetAndDestroy();
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import * as http from "node:http";
 import * as net from "node:net";
 import { tmpdir } from "node:os";
@@ -14,6 +14,7 @@ import { proxyHeader } from "../../host/app/proxy.ts";
 import { BatonSocket } from "../../host/app/socket.ts";
 import { splice, UpstreamApplication } from "../../host/app/upstream.ts";
 import type { SpliceReport, UpstreamTarget } from "../../host/app/splice.ts";
+import type { ConnectionEvents } from "../../host/node/connection.ts";
 import { CLIENT, connectionPair, SERVICE } from "../support/connection.ts";
 import type { FakeConnection, PairOptions } from "../support/connection.ts";
 import { dial, dialAgent, readText, request } from "../support/dial.ts";
@@ -117,6 +118,49 @@ upstreams("a client's reset reaches the upstream as a reset", async () => {
   assert.is(report.error?.code, "ECONNRESET");
   await until("the upstream was told", () => code === "ECONNRESET");
 });
+
+upstreams(
+  "a client's FIN and reset at once reach the upstream, and leave no descriptor",
+  async () => {
+    let heard = "";
+    let isGone = false;
+    const server = net.createServer({ allowHalfOpen: true }, (upstream) => {
+      upstream.on("data", (chunk: Buffer) => (heard += chunk.toString()));
+      // An end and a RST that arrive together are an end to Node before 24.
+      for (const event of ["end", "error"]) upstream.on(event, () => upstream.destroy());
+      upstream.on("close", () => (isGone = true));
+    });
+    const target = await listen(server);
+    const { client, server: connection } = connectionPair();
+    let events: ConnectionEvents | undefined;
+    const listenTo = connection.listen.bind(connection);
+    connection.listen = (to) => listenTo((events = to));
+    const before = openSockets();
+    const ended = splice(connection, target);
+    client.write(Buffer.from("all of it"));
+    await until("the upstream has heard it", () => heard === "all of it");
+    // Within one turn of the loop: the upstream's end is under way, and cannot be done yet.
+    events?.ended();
+    events?.closed({ code: "ECONNRESET", message: "connection reset by peer" });
+    assert.is((await ended).outcome, "client-reset");
+    await until("the upstream was told", () => isGone);
+    server.close();
+    await until("every descriptor is closed", () => openSockets() <= before);
+  },
+);
+
+/** Descriptors of this process that are sockets, where that can be known. */
+function openSockets(): number {
+  if (process.platform !== "linux") return 0;
+  const isSocket = (fd: string): boolean => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+    } catch {
+      return false; // The descriptor of the listing itself.
+    }
+  };
+  return readdirSync("/proc/self/fd").filter(isSocket).length;
+}
 
 upstreams("a client's reset while connecting leaves nothing behind", async () => {
   const { socket, end } = await join1((upstream) => upstream.on("error", () => undefined));
