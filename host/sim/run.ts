@@ -17,7 +17,7 @@ import { Oracle, type Emitter } from "./oracle.ts";
 import { GIVE_UP_US, Losses } from "./losses.ts";
 import { Moves } from "./moves.ts";
 import { SeededRandom } from "./random.ts";
-import { tooBig } from "./router.ts";
+import { isDamaged, tooBig } from "./router.ts";
 import type { RunOptions, RunResult } from "./result.ts";
 import { STREAM, type Scenario } from "./scenario.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -280,6 +280,7 @@ class Run {
       if (to === FORWARDER) this.#oracle.damaged(bytes);
     };
     network.tooBig = tooBig;
+    network.isDamaged = isDamaged;
   }
 
   #visitorOf(address: string, port: number): Visitor | undefined {

@@ -204,4 +204,11 @@ found(
   },
 );
 
+found("damages no packet twice on its way: two flipped bits can cancel in TCP's checksum", () => {
+  const one = { backends: 4, classifiers: 1, clients: 15, connectionsMax: 4, bodyMax: 300_000 };
+  const rough = { faultPercentMax: 10, clockPpmMax: 500, movePercent: 0, mannerPercent: 0 };
+  const mixed = { waitPercent: 0, stackPercent: 30, isByRequest: true };
+  again({ seed: 3000490, ...one, ...rough, ...mixed, troubles: ["tunnel-cut", "drain"] });
+});
+
 found.run();
