@@ -260,7 +260,7 @@ export const MUTATIONS: readonly Mutation[] = [
         "tcb.sndNxt != tcb.sndEnd) {\n    timerSet",
       ],
     ],
-    flags: "--faults 10 --troubles none --clients 20 --body 100",
+    flags: `--faults 10 --troubles none --clients 60 --body 100 ${AS_EVER}`,
     expect: /I5: /,
   },
   {
