@@ -211,4 +211,11 @@ found("damages no packet twice on its way: two flipped bits can cancel in TCP's 
   again({ seed: 3000490, ...one, ...rough, ...mixed, troubles: ["tunnel-cut", "drain"] });
 });
 
+found("asks for no TSval of a connection that its client has reset, after the server's FIN", () => {
+  const one = { backends: 2, classifiers: 1, clients: 9, connectionsMax: 4, bodyMax: 300_000 };
+  const drifting = { faultPercentMax: 0, clockPpmMax: 500, movePercent: 20, waitPercent: 0 };
+  const mixed = { mannerPercent: 0, stackPercent: 30, isByRequest: false };
+  again({ seed: 5002953, ...one, ...drifting, ...mixed, troubles: ["drain", "refuse"] });
+});
+
 found.run();
