@@ -7,7 +7,8 @@
  * of it has begun since (section 7), its source has, or the forwarder may hold one of its two ends for dead (R11, R14).
  */
 import { formatAddress } from "../core/address.ts";
-import type { NodeId } from "../transport/transport.ts";
+import type { Outgoing } from "../node/outgoing.ts";
+import type { Epoch, NodeId } from "../transport/transport.ts";
 import { TIMERS } from "../node/timers.ts";
 import { FORWARDER, type Cluster } from "./cluster.ts";
 import type { Trouble } from "./trouble.ts";
@@ -24,6 +25,8 @@ interface Freeze {
   /** The forwarder's life then, and its source's. */
   readonly life: number;
   readonly sourceLife: number;
+  /** The life of its target that the grant names. */
+  readonly targetEpoch: Epoch;
   isOver: boolean;
 }
 
@@ -47,11 +50,12 @@ export class Doubts {
     const { outgoing } = this.cluster.node(source).role.migrator;
     if (outgoing.size === 0 && !this.#counts.get(source)) return;
     const frozen = new Map<string, number>();
-    for (const { state, tuple, flow, target } of outgoing.values()) {
-      if (state === "waiting") continue;
+    for (const each of outgoing.values()) {
+      if (each.state === "waiting") continue;
+      const { tuple, flow } = each;
       const key = `${formatAddress(tuple.remote)} ${tuple.remotePort}`;
       frozen.set(key, flow);
-      if (this.#freezes.get(key)?.flow !== flow) this.#begin(key, source, target, flow);
+      if (this.#freezes.get(key)?.flow !== flow) this.#begin(key, source, each);
     }
     for (const [key, freeze] of this.#freezes) {
       if (freeze.source !== source || freeze.isOver || frozen.get(key) === freeze.flow) continue;
@@ -75,18 +79,21 @@ export class Doubts {
     return this.#isLate(freeze) || this.#mayBeDead(freeze.source) || this.#mayBeDead(freeze.target);
   }
 
-  #begin(key: string, source: string, id: NodeId, flow: number): void {
+  #begin(key: string, source: string, { flow, target: id, targetEpoch }: Outgoing): void {
     const target = this.#names.get(id) ?? id;
     const sinceUs = this.cluster.scheduler.nowUs();
     const [life, sourceLife] = [this.cluster.life(FORWARDER), this.cluster.life(source)];
-    this.#freezes.set(key, { flow, source, target, sinceUs, life, sourceLife, isOver: false });
+    const ends = { source, target, sourceLife, targetEpoch };
+    this.#freezes.set(key, { flow, ...ends, sinceUs, life, isOver: false });
   }
 
   /** Its source may also have died with it, and what its target said may be lost. */
-  #isLate({ sinceUs, life, source, sourceLife }: Freeze): boolean {
+  #isLate({ sinceUs, life, source, sourceLife, target, targetEpoch }: Freeze): boolean {
     const isOld = this.cluster.scheduler.nowUs() - sinceUs >= PATIENCE_US;
     const isOrphan = sourceLife !== this.cluster.life(source);
-    return isOld || isOrphan || life !== this.cluster.life(FORWARDER);
+    // A forwarder that stood still grants what has begun anew since, before it hears of that (R11).
+    const isGone = this.cluster.node(target).transport.epoch !== targetEpoch;
+    return isOld || isOrphan || isGone || life !== this.cluster.life(FORWARDER);
   }
 
   #mayBeDead(name: string): boolean {

@@ -12,14 +12,14 @@ const PATIENCE_US = 4_000_000;
 const tuple = { remote: Uint8Array.of(10, 1, 0, 1), remotePort: PORT };
 
 function open() {
-  const outgoing: { state: string; tuple: typeof tuple; flow: number; target: string }[] = [];
-  const now = { us: 1_000_000, life: 1, sourceLife: 1, dead: "", unknown: "" };
+  const outgoing: object[] = [];
+  const now = { us: 1_000_000, life: 1, sourceLife: 1, dead: "", unknown: "", epoch: "first" };
   const role = { migrator: { outgoing: { values: () => outgoing, size: 1 } } };
   const cluster = {
     forwarder: { id: "id of lb", name: "lb" },
     classifiers: [],
     backends: [{ id: "id of b1", name: "b1" }],
-    node: () => ({ role }),
+    node: () => ({ role, transport: { epoch: now.epoch } }),
     life: (name: string) => (name === "lb" ? now.life : now.sourceLife),
     scheduler: { nowUs: () => now.us },
   };
@@ -29,7 +29,7 @@ function open() {
   };
   const watch = new Doubts(cluster as unknown as Cluster, trouble as unknown as Trouble);
   const freeze = (flow: number, state = "frozen", source = "lb"): void => {
-    outgoing.splice(0, 1, { state, tuple, flow, target: "id of b1" });
+    outgoing.splice(0, 1, { state, tuple, flow, target: "id of b1", targetEpoch: "first" });
     watch.afterTurn(source);
   };
   const settle = (source = "lb"): void => {
@@ -81,6 +81,16 @@ doubts("begin at once when the forwarder began anew, or an end of it may be dead
   }
   now.dead = "b2";
   assert.not(isUnknown(), "it has nothing to do with it");
+});
+
+doubts("begin at once when the target is not the one that the grant names", () => {
+  const { now, freeze, isUnknown } = open();
+  now.epoch = "second";
+  assert.not(isUnknown(), "there is no handoff");
+  freeze(7);
+  assert.ok(isUnknown());
+  now.epoch = "first";
+  assert.not(isUnknown());
 });
 
 doubts("stay with a handoff whose source died before it knew the verdict", () => {

@@ -218,4 +218,12 @@ found("asks for no TSval of a connection that its client has reset, after the se
   again({ seed: 5002953, ...one, ...drifting, ...mixed, troubles: ["drain", "refuse"] });
 });
 
+found("knows that a forwarder that stood still grants a target that has begun anew since", () => {
+  const one = { backends: 2, classifiers: 2, clients: 15, connectionsMax: 4, bodyMax: 300_000 };
+  const mixed = { mannerPercent: 0, waitPercent: 60, stackPercent: 30, isByRequest: false };
+  const slow = { faultPercentMax: 1, clockPpmMax: 100, movePercent: 20 };
+  const troubles = ["crash", "forwarder-pause", "classifier-pause"] as const;
+  again({ seed: 3200358, ...one, ...mixed, ...slow, troubles });
+});
+
 found.run();
