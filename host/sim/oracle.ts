@@ -333,7 +333,7 @@ export class Oracle {
       const lost = old.isLost || old.resetAllowed !== undefined;
       if (!lost) object("I2", `ISS ${segment.seq} is not above SND.NXT ${old.serverNxt}`);
     }
-    // TIME-WAIT tells the forwarder the last TSval; after other ends, a client's RST among them, it has its own clock only.
+    // TIME-WAIT tells the forwarder the last TSval; after other ends it has its own clock only.
     const isKept = old.serverFinFirst && !old.clientReset;
     const slackMs = isKept ? 0 : this.clockSlackMs();
     const tsVal = timestampOf(segment);
