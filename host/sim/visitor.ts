@@ -52,6 +52,8 @@ export class Visitor {
   /** Where the numbers of the connection before ended. */
   #lastSndNxt: number | undefined;
   #hasVanished = false;
+  /** None of its SYNs was answered. */
+  #hasGivenUp = false;
   /** A classifier has a cause to answer it in a backend's place. */
   mayBeAnswered = false;
   /** The connection may end without a word, and may be given up. */
@@ -87,10 +89,12 @@ export class Visitor {
     const { cluster, random, place, address, service, stack, events } = this.#options;
     if (this.#number++ > 0) this.#plan = this.#options.plan();
     // TIME-WAIT would keep the port for a minute; a host that lost its power knows nothing of it.
-    if (stack && this.#number > 1 && !this.#hasVanished) this.port++;
+    const isAgain = this.#hasVanished || this.#hasGivenUp;
+    if (stack && this.#number > 1 && !isAgain) this.port++;
     // Tombstones drop a SYN for a minute (R16); a real stack asks ever more seldom, and may give up.
     let mayBeBarred = stack !== undefined && this.#hasVanished;
     this.#hasVanished = false;
+    let isUnanswered = true;
     const { port } = this;
     this.#left--;
     this.#isLost = false;
@@ -120,13 +124,18 @@ export class Visitor {
       events: {
         connected: () => {
           mayBeBarred = false;
+          isUnanswered = false;
+          this.#hasGivenUp = false;
           talk.begin(client);
           if (plan.end.how !== "none") this.#breakLater(client, plan);
         },
         data: (bytes) => talk.data(client, bytes),
         ended: () => talk.ended(client),
         finished: (how) => {
-          if (how === "timeout" && !isBroken() && !mayBeBarred) problem("I3", "timed out");
+          if (how === "timeout" && !isBroken() && !mayBeBarred) {
+            if (isUnanswered && !this.#hasGivenUp) this.#tryAgain();
+            else problem("I3", "timed out");
+          }
           const isShort = how === "closed" && !talk.isDone && !talk.isRefused;
           if (isShort && !isBroken()) problem("I2", "closed before its end");
           this.#next();
@@ -178,6 +187,12 @@ export class Visitor {
       this.#left = Math.max(this.#left, 1); // Who vanishes comes back, or the server waits for long.
       this.#next();
     });
+  }
+
+  /** All of its seven SYNs may have been lost, some with a crash. From the same port: what is stuck would show. */
+  #tryAgain(): void {
+    this.#hasGivenUp = true;
+    this.#left = Math.max(this.#left, 1);
   }
 
   #next(): void {

@@ -226,4 +226,12 @@ found("knows that a forwarder that stood still grants a target that has begun an
   again({ seed: 3200358, ...one, ...mixed, ...slow, troubles });
 });
 
+found("lets a client ask again whose every SYN was lost, to a crash and then on the way", () => {
+  const one = { backends: 4, classifiers: 3, clients: 18, connectionsMax: 4, bodyMax: 5000 };
+  const lossy = { faultPercentMax: 10, clockPpmMax: 0, movePercent: 0, waitPercent: 60 };
+  const mixed = { mannerPercent: 0, stackPercent: 30, isByRequest: true };
+  const troubles = ["forwarder-pause", "forwarder-crash", "drain"] as const;
+  again({ seed: 10001898, ...one, ...lossy, ...mixed, troubles });
+});
+
 found.run();
