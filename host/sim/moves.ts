@@ -8,8 +8,8 @@ import type { SeededRandom } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export interface MoveEvents {
-  /** A move had an outcome that nobody knows. */
-  lost(address: string, port: number): void;
+  /** A move away from `source` had an outcome that it does not know. */
+  lost(address: string, port: number, source: string | undefined): void;
   moved(): void;
 }
 
@@ -74,6 +74,7 @@ export class Moves {
       return;
     }
     journey.isMoving = true;
+    const source = journey.at;
     const state = new Uint8Array(0);
     connection.migrate({
       reroute: true,
@@ -81,7 +82,7 @@ export class Moves {
       done: (outcome) => {
         journey.isMoving = false;
         if (outcome.kind === "moved") this.events.moved();
-        if (outcome.kind === "lost") this.events.lost(address, port);
+        if (outcome.kind === "lost") this.events.lost(address, port, source);
         stays(outcome.kind === "kept");
       },
     });
@@ -97,6 +98,7 @@ export class Moves {
   #move(journey: Journey, live: LiveConnection, target: string): void {
     if (journey.isMoving) return;
     journey.isMoving = true;
+    const source = journey.at;
     const { address, port } = live.remote;
     live.migrate({
       target,
@@ -105,7 +107,7 @@ export class Moves {
         journey.isMoving = false;
         if (outcome.kind === "moved") this.events.moved();
         if (outcome.kind === "kept") live.kept();
-        if (outcome.kind === "lost") this.events.lost(address, port);
+        if (outcome.kind === "lost") this.events.lost(address, port, source);
       },
     });
   }

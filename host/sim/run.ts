@@ -93,12 +93,12 @@ class Run {
     const { scheduler } = this.#cluster;
     this.#moves = new Moves(scheduler, random, scenario.movePercent, backends, {
       moved: () => this.#moved++,
-      lost: (address, port) => {
-        // Also of one that was about to leave when it was told to forget it, for a cause of the handoff before.
-        const isDue = this.#doubts.isUnknown(address, port);
-        if (isDue || this.#oracle.hasCause(address, port))
-          this.#oracle.allowReset(address, port, "its move was lost");
-        else this.#problem(`I3: the move of ${address} ${port} was lost without a cause`);
+      lost: (address, port, source) => {
+        // Also of one told to forget it as it was to leave. Who stood still never hears how it ended (R14).
+        const isDue = this.#doubts.isUnknown(address, port) || this.#oracle.hasCause(address, port);
+        const isPast = source !== undefined && this.#trouble.maySeemDead(source);
+        if (isDue) this.#oracle.allowReset(address, port, "its move was lost");
+        else if (!isPast) this.#problem(`I3: the move of ${address} ${port} was lost for nothing`);
       },
     });
     const places = scenario.clients.map(placeOf);

@@ -234,4 +234,11 @@ found("lets a client ask again whose every SYN was lost, to a crash and then on 
   again({ seed: 10001898, ...one, ...lossy, ...mixed, troubles });
 });
 
+found("asks no cause of a node that stood still and never heard how its move had ended", () => {
+  const many = { backends: 6, classifiers: 0, clients: 16, connectionsMax: 4, bodyMax: 300_000 };
+  const lossy = { faultPercentMax: 1, clockPpmMax: 500, movePercent: 20, waitPercent: 60 };
+  const mixed = { mannerPercent: 10, stackPercent: 100, isByRequest: false };
+  again({ seed: 10007655, ...many, ...lossy, ...mixed, troubles: ["long-pause", "partition"] });
+});
+
 found.run();
