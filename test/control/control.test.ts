@@ -6,6 +6,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import * as net from "node:net";
@@ -172,9 +173,12 @@ control("finds the sockets that somebody serves among what killed daemons left",
   left.server.close();
   renameSync(join(folder, "moved"), killed);
   writeFileSync(join(folder, "README"), "");
+  symlinkSync(join(folder, "nowhere"), join(folder, "gone.sock")); // As one that ends between two looks.
+  const other = await serve(join(folder, "other")); // Somebody's, but no forwarder's.
   assert.equal(await servedSockets(folder), [live]);
   server.close();
   assert.equal(await servedSockets(folder), []);
+  other.server.close();
   assert.ok(existsSync(killed));
 });
 

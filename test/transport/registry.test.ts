@@ -1,10 +1,23 @@
 /** A registry beside a Map: the same answers and the same order, whatever comes and goes, also amid a walk. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Registry } from "../../host/transport/registry.ts";
 
 const registry = suite("registry");
+
+const CHURN = 1_000_000;
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+function heapBytes(): number {
+  collect();
+  return process.memoryUsage().heapUsed;
+}
+
 const MAX = 12;
 
 registry("answers as a Map does, and in its order", () => {
@@ -61,12 +74,32 @@ registry("keeps an undefined value apart from none", () => {
 
 registry("takes a place again that another one has left", () => {
   const tried = new Registry<number, object>();
-  for (let key = 0; key < 100_000; key += 1) {
+  const before = heapBytes();
+  for (let key = 0; key < CHURN; key += 1) {
     tried.set(key, {});
     if (key >= 3) assert.ok(tried.delete(key - 3));
   }
   assert.is(tried.size, 3);
-  assert.equal([...tried.keys()], [99_997, 99_998, 99_999]);
+  assert.equal([...tried.keys()], [CHURN - 3, CHURN - 2, CHURN - 1]);
+  const grown = heapBytes() - before;
+  assert.ok(
+    grown < 4 * CHURN,
+    `${grown} bytes: a place for each, 8 bytes long, would be ${8 * CHURN}`,
+  );
+});
+
+registry("holds nothing that was deleted", async () => {
+  const tried = new Registry<string, object>();
+  const gone = ((): WeakRef<object> => {
+    const value = { some: "value" };
+    tried.set("a", value);
+    tried.delete("a");
+    return new WeakRef(value);
+  })();
+  await new Promise((resolve) => setImmediate(resolve)); // A WeakRef holds its target for the turn it was made in.
+  collect();
+  assert.is(gone.deref(), undefined);
+  assert.is(tried.size, 0);
 });
 
 registry.run();
