@@ -53,6 +53,32 @@ warmup("ends at once with its node, at any moment", async () => {
   }
 });
 
+warmup("closes a socket that is opened while it is being closed", async () => {
+  for (const before of [0, 1, 2]) {
+    const { open, opened, closed } = counted();
+    let asked: () => void = () => undefined;
+    const isAsked = new Promise<void>((resolve) => (asked = resolve));
+    let give: () => void = () => undefined;
+    const isGiven = new Promise<void>((resolve) => (give = resolve));
+    const late = async (): Promise<UdpSocket> => {
+      if (opened.length < before) return open();
+      asked();
+      await isGiven;
+      return open();
+    };
+    const it = warmUp({ cipher: createCipher(), log: SILENT, limitMs: LIMIT_MS, open: late });
+    await isAsked;
+    it.close();
+    assert.is(await it.done, false);
+    assert.is(closed.length, before);
+    give();
+    while (opened.length === before) await new Promise(setImmediate);
+    await new Promise(setImmediate); // What waits for the socket has gone on by then.
+    assert.is(opened.length, before + 1, "and opens no other");
+    assert.equal(new Set(closed), new Set(opened), `${before} opened before`);
+  }
+});
+
 warmup("where nothing arrives it gives up in time, where nothing opens at once", async () => {
   const said: string[] = [];
   const log: Log = { write: (_level, message) => said.push(message) };
