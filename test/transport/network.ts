@@ -1,4 +1,5 @@
 /** A simulated network for transports: virtual clock, seeded loss, duplication, reordering, corruption. */
+import * as assert from "uvu/assert";
 import { createNodeCipher } from "../../host/link/cipher.ts";
 import type { Clock, Endpoint, Random } from "../../host/node/environment.ts";
 import { createTransport, nodeId, type TransportOptions } from "../../host/transport/create.ts";
@@ -19,6 +20,9 @@ export function seeded(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
+
+/** What a path of 1,500 bytes carries behind IPv6 and UDP headers, with room for a tunnel (docs/transport.md). */
+const DATAGRAM_BYTES_MAX = 1_400;
 
 export interface Fate {
   loss?: number;
@@ -186,6 +190,8 @@ export class Network {
   }
 
   private carry(datagram: Carried): void {
+    const { length } = datagram.bytes;
+    assert.ok(length <= DATAGRAM_BYTES_MAX, `a datagram of ${length} bytes`);
     this.carried.push(datagram);
     if (!this.filter(datagram)) return;
     const { loss = 0, duplicate = 0 } = this.fate;
