@@ -210,6 +210,34 @@ moves("a target that refuses: another one takes it", () => {
   expectOrderlyEnd(ferry, rider);
 });
 
+moves(
+  "a blob of a later format, or of a connection that is there: refused, with the reason",
+  () => {
+    const ferry = new Ferry({ backends: ["b1", "b2", "b3"] });
+    const rider = ferry.connect([{ stream: 1, bytes: 4 * MIB }]);
+    ferry.ask(rider, 1, 0, 4 * MIB);
+    ferry.until("some of it", () => rider.received > MIB);
+    const [b2, b3] = [ferry.cluster.backend("b2"), ferry.cluster.backend("b3")];
+    const take = b2.core.infuse.bind(b2.core);
+    b2.core.infuse = (blob, ...rest) => {
+      const later = blob.slice();
+      later[4] = 255;
+      return take(later, ...rest);
+    };
+    expectMoved(ferry, ferry.move(), "b3");
+    assert.is(b2.role.migrator.counters["refused-version"], 1, "b2 was asked");
+    assert.ok(ferry.last().live.writableLength > 0, "bytes are on their way");
+    // The core of b3 has the connection, frozen as it is, and is asked in the place of that of b2.
+    b2.core.infuse = b3.core.infuse.bind(b3.core);
+    assert.equal(ferry.move("b2"), { kind: "kept", reason: "nobody took it" });
+    assert.ok((b2.role.migrator.counters["refused-taken"] ?? 0) > 0, "b2 was asked");
+    b2.core.infuse = take;
+    expectMoved(ferry, ferry.move("b2"), "b2");
+    ferry.until("all of it", () => rider.received === 4 * MIB);
+    expectOrderlyEnd(ferry, rider);
+  },
+);
+
 moves("an application that thinks better of it when the grant comes", () => {
   const ferry = new Ferry();
   const rider = ferry.connect([
