@@ -8,7 +8,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { BatonError } from "../errors.ts";
 import { probeSocket } from "./probe.ts";
-import type { ControlAnswer, ControlRequest } from "./protocol.ts";
+import { parseAnswer, type ControlAnswer, type ControlRequest } from "./protocol.ts";
+
+/** Characters of a line that was no answer. */
+const SHOWN_MAX = 60;
 
 /**
  * Settles when `take` returns true for an answer.
@@ -27,8 +30,13 @@ export async function askControl(
       const lines = createInterface({ input: socket });
       lines.on("error", () => undefined); // The socket's own, told again.
       lines.on("line", (line) => {
+        const answer = parseAnswer(line);
+        if (!answer) {
+          const got = JSON.stringify(line.slice(0, SHOWN_MAX));
+          return reject(fault(path, `expected an answer, got ${got}`));
+        }
         try {
-          if (take(JSON.parse(line) as ControlAnswer)) resolve();
+          if (take(answer)) resolve();
         } catch (error) {
           reject(error instanceof Error ? error : new Error(String(error)));
         }

@@ -42,15 +42,30 @@ const ORDERS: readonly string[] = ["drain", "undrain", "status"];
 
 /** The request of a line; undefined when it is none. */
 export function parseRequest(line: string): ControlRequest | undefined {
+  const { do: order, backend } = parseObject(line);
+  if (typeof order !== "string" || !ORDERS.includes(order)) return undefined;
+  if (typeof backend !== "string" || backend === "" || backend.length > 255) return undefined;
+  return { do: order as ControlRequest["do"], backend };
+}
+
+/** The answer of a line; undefined when it is none: something else may serve the socket. */
+export function parseAnswer(line: string): ControlAnswer | undefined {
+  const value = parseObject(line);
+  const { event, message, backend, remaining } = value;
+  const isError = event === "error" && typeof message === "string";
+  const isProgress =
+    event === "progress" && typeof backend === "string" && Array.isArray(remaining);
+  return isError || isProgress ? (value as unknown as ControlAnswer) : undefined;
+}
+
+/** Empty when the line is no JSON object. */
+function parseObject(line: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch {
-    return undefined;
+    return {};
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-  const { do: order, backend } = value as Record<string, unknown>;
-  if (typeof order !== "string" || !ORDERS.includes(order)) return undefined;
-  if (typeof backend !== "string" || backend === "" || backend.length > 255) return undefined;
-  return { do: order as ControlRequest["do"], backend };
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
+  return value as Record<string, unknown>;
 }

@@ -164,6 +164,34 @@ control("whatever is sent: an error and an end, and the next command is served",
   server.close();
 });
 
+control("an answer that is none is a fault of the socket, not of the program", async () => {
+  for (const answer of [
+    "HTTP/1.1 400 Bad Request\r\n",
+    "null\n",
+    "[]\n",
+    "{}\n",
+    '{"event":1}\n',
+  ]) {
+    const path = join(folder, "other.sock");
+    const server = net.createServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.resume().end(answer);
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const asked = askControl(
+      path,
+      { do: "status", backend: "b1" },
+      ({ event }) => event === "error",
+    );
+    assert.match(
+      await failure(asked),
+      /^control socket .*other\.sock: expected an answer, got /,
+      answer,
+    );
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
 control("finds the sockets that somebody serves among what killed daemons left", async () => {
   assert.equal(await servedSockets(join(folder, "none")), []);
   const [live, killed] = [join(folder, "live.sock"), join(folder, "killed.sock")];
