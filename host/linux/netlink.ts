@@ -196,7 +196,7 @@ export function parseMessages(bytes: Uint8Array): Message[] {
   return messages;
 }
 
-/** Exported for tests: struct rtmsg and its attributes; undefined for other tables and copies in a cache. */
+/** Exported for tests: struct rtmsg and its attributes; undefined for other tables, copies in a cache, broken ones. */
 export function parseRoute(bytes: Uint8Array): KernelRoute | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const family = familyOf(bytes[0] ?? 0);
@@ -204,14 +204,21 @@ export function parseRoute(bytes: Uint8Array): KernelRoute | undefined {
   const attributes = parseAttributes(bytes.subarray(12));
   const table = word(attributes.get(TABLE)) ?? bytes[4];
   if (table !== MAIN_TABLE || (view.getUint32(8, true) & CLONED) !== 0) return undefined;
+  const size = family === 4 ? 4 : 16;
+  const address = attributes.get(DESTINATION) ?? new Uint8Array(size);
+  const gateway = attributes.get(GATEWAY);
+  const length = bytes[1] ?? 0;
+  if (address.length !== size || (gateway?.length ?? size) !== size || length > 8 * size) {
+    return undefined;
+  }
   const several = [MULTIPATH, VIA, NEXT_HOP_ID].some((name) => attributes.has(name));
   const device = several ? 0 : (word(attributes.get(OUT_DEVICE)) ?? 0);
   return {
     family,
-    address: attributes.get(DESTINATION) ?? new Uint8Array(family === 4 ? 4 : 16),
-    length: bytes[1] ?? 0,
+    address,
+    length,
     device,
-    gateway: attributes.get(GATEWAY),
+    gateway,
     metric: word(attributes.get(PRIORITY)) ?? 0,
     plain: !several && bytes[7] === UNICAST && device !== 0,
   };
