@@ -7,7 +7,7 @@ import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
 import { causeOf } from "./causes.ts";
-import { Registry } from "../transport/registry.ts";
+import { Numbered } from "../transport/numbered.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
 import type { Connection, ConnectionAddress, MoveOutcome } from "./connection.ts";
 import type { Role } from "./engine.ts";
@@ -82,7 +82,7 @@ export class Backend implements Role {
   readonly #pulse: Pulse;
   readonly #handbacks: Handbacks;
   readonly #timers: Timers;
-  readonly #live = new Registry<number, LiveConnection>();
+  readonly #live = new Numbered<LiveConnection>();
   /** Handles that applications let go of and that may still have something to send. */
   readonly #leaving = new Set<number>();
   readonly #context: LiveContext;

@@ -5,6 +5,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
+import { Numbered } from "../transport/numbered.ts";
 import { Registry } from "../transport/registry.ts";
 import type { Epoch, NodeId, Outcome } from "../transport/transport.ts";
 import type { Clock } from "./environment.ts";
@@ -114,12 +115,12 @@ export const BOOK_LIMITS: BookLimits = { entriesMax: 65_536, verdictsMax: 65_536
 export class Book {
   readonly entries = new Registry<string, Entry>();
   /** Open entries by their new flow, tombstones by every flow of theirs. */
-  readonly byFlow = new Registry<FlowId, Entry>();
+  readonly byFlow = new Numbered<Entry>();
   readonly deadlines = new Deadlines<Entry>();
   readonly counters: Record<string, number> = {};
   /** Undefined while recovering: the slice is chosen after the reports. */
   ids: FlowIds | undefined;
-  private readonly verdicts = new Registry<FlowId, VerdictRecord>();
+  private readonly verdicts = new Numbered<VerdictRecord>();
   /** By flow, or by 4-tuple where there is none. */
   private readonly asked = new Set<FlowId | string>();
 

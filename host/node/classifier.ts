@@ -12,7 +12,7 @@ import type {
   RouteContext,
   Router,
 } from "../routing/route.ts";
-import { Registry } from "../transport/registry.ts";
+import { Numbered } from "../transport/numbered.ts";
 import type { Routing } from "./connection.ts";
 import type { Clock } from "./environment.ts";
 
@@ -103,7 +103,7 @@ export class Classifier {
   };
   readonly #options: ClassifierOptions;
   readonly #headLimitUs: number;
-  readonly #pending = new Registry<number, Pending>();
+  readonly #pending = new Numbered<Pending>();
   /**
    * In order of their deadlines, since all have the same limit. Entries may be stale: the connection is
    * gone, or another one has its handle already, since generations wrap. That one's `dueUs` tells.

@@ -4,7 +4,7 @@
  * must not know why an entry was made.
  */
 import { tupleKey, type Tuple } from "../core/tuple.ts";
-import { Registry } from "../transport/registry.ts";
+import { Numbered } from "../transport/numbered.ts";
 import type { NodeId } from "../transport/transport.ts";
 
 interface Entry {
@@ -13,7 +13,7 @@ interface Entry {
 }
 
 export class Entered {
-  private readonly all = new Registry<number, Entry>();
+  private readonly all = new Numbered<Entry>();
 
   get size(): number {
     return this.all.size;

@@ -279,7 +279,8 @@ export class Judge {
   /** Verdict DONE: own := new. A blob may overtake its MOVE, so the mapping is set here too. */
   private finish(entry: OpenEntry): void {
     this.close(entry);
-    this.book.mapTo(entry.tuple, entry.next);
+    // Since MOVE, or the death of its owner, packets go there already.
+    if (entry.state === "reserved") this.book.mapTo(entry.tuple, entry.next);
     this.book.rest(entry.own.flow);
     this.book.judge("done", entry.own, entry.next, entry.tuple);
   }

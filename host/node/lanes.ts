@@ -3,7 +3,7 @@
  * work on. A burst that went all at once would queue its blobs behind each other, the last ones past
  * T_MOVE and T_RESOLVE. Knows order and a limit; must not know what a handoff is.
  */
-import { Registry } from "../transport/registry.ts";
+import { Numbered } from "../transport/numbered.ts";
 
 /** Empty lanes that are kept: their targets are asked for again and again. */
 const KEPT_MAX = 64;
@@ -12,7 +12,7 @@ interface Lane<T> {
   readonly target: string;
   underWay: number;
   /** By their numbers, which rise in the order of arrival. */
-  readonly waiting: Registry<number, T>;
+  readonly waiting: Numbered<T>;
 }
 
 /** A place in a lane: under way, or waiting under a number. */
@@ -38,7 +38,7 @@ export class Lanes<T extends InLane<T>> {
   /** True: it may go now. False: it waits, and a later `leave` returns it. */
   enter(item: T, target: string): boolean {
     let lane = this.#lanes.get(target);
-    if (!lane) this.#lanes.set(target, (lane = { target, underWay: 0, waiting: new Registry() }));
+    if (!lane) this.#lanes.set(target, (lane = { target, underWay: 0, waiting: new Numbered() }));
     item.ticket = { lane, number: ++this.#last };
     if (lane.underWay >= this.#max) {
       lane.waiting.set(this.#last, item);

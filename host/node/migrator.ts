@@ -6,7 +6,7 @@
  * Nothing but the forwarder's verdict makes a frozen copy run or go (R7). What it says about another flow,
  * or said in an earlier epoch, changes nothing (R4, section 7).
  */
-import type { Tuple } from "../core/tuple.ts";
+import { tupleKey, type Tuple } from "../core/tuple.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Arrivals } from "./arrivals.ts";
 import { VERDICT_COUNTERS } from "./book.ts";
@@ -85,12 +85,14 @@ export class Migrator {
       return false;
     }
     const owner = this.world.stack.owner(connection);
+    const tuple = this.world.stack.tuple(connection);
     const outgoing: Outgoing = {
       state: "waiting",
       connection,
       forwarder,
       flow0: owner?.flow ?? NO_FLOW,
-      tuple: this.world.stack.tuple(connection),
+      tuple,
+      key: tupleKey(tuple),
       generation: (owner?.generation ?? 0) + 1,
       done,
       options,

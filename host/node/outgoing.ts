@@ -4,6 +4,7 @@
  */
 import type { Tuple } from "../core/tuple.ts";
 import { tupleKey } from "../core/tuple.ts";
+import { Numbered } from "../transport/numbered.ts";
 import { Registry } from "../transport/registry.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { Lanes, type InLane } from "./lanes.ts";
@@ -51,6 +52,8 @@ export interface Outgoing extends Timed, InLane<Outgoing> {
   readonly forwarder: NodeId;
   readonly flow0: FlowId;
   readonly tuple: Tuple;
+  /** Of the tuple. */
+  readonly key: string;
   readonly generation: number;
   readonly done: (outcome: MigrationOutcome) => void;
   readonly options: MigrateOptions;
@@ -70,10 +73,10 @@ export interface Outgoing extends Timed, InLane<Outgoing> {
 
 export class OutgoingTable {
   readonly deadlines = new Deadlines<Outgoing>();
-  private readonly all = new Registry<number, Outgoing>();
-  private readonly byAttempt = new Registry<number, Outgoing>();
+  private readonly all = new Numbered<Outgoing>();
+  private readonly byAttempt = new Numbered<Outgoing>();
   /** By the forwarder that gave the flow its identifier. */
-  private readonly byFlow = new Map<NodeId, Registry<FlowId, Outgoing>>();
+  private readonly byFlow = new Map<NodeId, Numbered<Outgoing>>();
   private readonly byTuple = new Registry<string, Outgoing>();
   private readonly lanes = new Lanes<Outgoing>(LANE_MAX);
 
@@ -116,7 +119,7 @@ export class OutgoingTable {
 
   add(outgoing: Outgoing): void {
     this.all.set(outgoing.connection, outgoing);
-    this.byTuple.set(tupleKey(outgoing.tuple), outgoing);
+    this.byTuple.set(outgoing.key, outgoing);
     this.byAttempt.set(outgoing.attempt, outgoing);
   }
 
@@ -139,7 +142,7 @@ export class OutgoingTable {
     outgoing.target = target;
     outgoing.targetEpoch = targetEpoch;
     let flows = this.byFlow.get(outgoing.forwarder);
-    if (!flows) this.byFlow.set(outgoing.forwarder, (flows = new Registry()));
+    if (!flows) this.byFlow.set(outgoing.forwarder, (flows = new Numbered()));
     flows.set(flow, outgoing);
   }
 
@@ -172,7 +175,7 @@ export class OutgoingTable {
 
   private forgetConnection(outgoing: Outgoing): void {
     if (this.all.get(outgoing.connection) === outgoing) this.all.delete(outgoing.connection);
-    const key = tupleKey(outgoing.tuple);
+    const { key } = outgoing;
     if (this.byTuple.get(key) === outgoing) this.byTuple.delete(key);
   }
 }

@@ -1,12 +1,12 @@
 /** Messages that are given up when their time is over. Knows their deadlines; must not know what becomes of them. */
 import type { OutgoingMessage } from "./message.ts";
-import { Registry } from "./registry.ts";
+import { Numbered } from "./numbered.ts";
 
 export class MessageDeadlines {
   /** Not later than the first one. */
   nextUs = Infinity;
   /** In the order in which they came, each under a number of its own. */
-  private readonly limited = new Registry<number, OutgoingMessage>();
+  private readonly limited = new Numbered<OutgoingMessage>();
   private last = 0;
 
   add(message: OutgoingMessage): void {

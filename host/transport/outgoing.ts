@@ -17,7 +17,7 @@ import {
 import { CHUNK_BYTES, FIRST_FLIGHT_BYTES, MESSAGE_SPAN, type TransportLimits } from "./limits.ts";
 import { ACKED, DROP_INDEX, OutgoingMessage, Queue, UNSENT, type Arriving } from "./message.ts";
 import { Recovery } from "./recovery.ts";
-import { Registry } from "./registry.ts";
+import { Numbered } from "./numbered.ts";
 import type { Outcome } from "./transport.ts";
 import { WindowGate } from "./window.ts";
 import type { Writer } from "./writer.ts";
@@ -30,7 +30,7 @@ export class Outgoing {
   private readonly limits: TransportLimits;
   private readonly counters: TransportCounters;
   /** Begun and not finished, by identifier; identifiers rise in the order of insertion. */
-  private readonly outstanding = new Registry<number, OutgoingMessage>();
+  private readonly outstanding = new Numbered<OutgoingMessage>();
   /** Messages of one chunk that never left. */
   private readonly small = new Queue<OutgoingMessage>();
   /** Messages whose only chunk, or whose DROP, must leave again. */
@@ -292,7 +292,8 @@ export class Outgoing {
 
   /** Bits of a DONE frame: which of the messages from `base` on are finished. */
   handleDone(base: number, bytes: Uint8Array, offset: number, count: number): void {
-    for (let i = 0; i < 8 * count; i += 1) {
+    // Most of them were told before: below the first outstanding one everything is finished.
+    for (let i = Math.max(0, this.low() - base); i < 8 * count; i += 1) {
       if ((bytes[offset + (i >> 3)]! & (1 << (i & 7))) === 0) continue;
       const message = this.outstanding.get(base + i);
       if (!message) continue;

@@ -3,7 +3,7 @@
  * Knows lengths; must not know chunks. A shut window delays messages, and never loses one.
  */
 import type { OutgoingMessage } from "./message.ts";
-import type { Registry } from "./registry.ts";
+import type { Numbered } from "./numbered.ts";
 
 /** Messages behind one that does not fit which are looked at, */
 const LOOK_AHEAD = 32;
@@ -15,7 +15,7 @@ export class WindowGate {
   probe: OutgoingMessage | undefined;
   /** When to ask whether the window is still shut. */
   probeUs = Infinity;
-  private readonly outstanding: Registry<number, OutgoingMessage>;
+  private readonly outstanding: Numbered<OutgoingMessage>;
   private waiting: OutgoingMessage[] = [];
   private windowBytes = 0;
   /** Bytes of admitted messages that are not finished. */
@@ -23,7 +23,7 @@ export class WindowGate {
   private overtaken = 0;
   private probes = 0;
 
-  constructor(outstanding: Registry<number, OutgoingMessage>) {
+  constructor(outstanding: Numbered<OutgoingMessage>) {
     this.outstanding = outstanding;
   }
 
