@@ -192,11 +192,17 @@ function timestampTake(ptr: usize, now: u64): void {
   }
 }
 
-/** A RST that is believed. SYN-RECEIVED from LISTEN goes back there without a word (MUST-11). */
+/**
+ * A RST that is believed. SYN-RECEIVED from LISTEN goes back there without a word (MUST-11). In CLOSING and LAST-ACK
+ * nobody is told of it (RFC 9293 3.10.7.4): the peer's socket was gone before the ACK of our FIN could be. But bytes
+ * that were never acknowledged may be lost, and who wrote them must know.
+ */
 function resetArrives(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
-  const refused = tcb.state == State.SYN_RECEIVED;
-  connectionEnd(ptr, refused ? Err.REFUSED : Err.RESET, true);
+  const state = <u32>tcb.state;
+  const closing = state == State.CLOSING || state == State.LAST_ACK;
+  if (closing && tcb.sndUna == tcb.sndEnd) connectionEnd(ptr, Err.OK, true);
+  else connectionEnd(ptr, state == State.SYN_RECEIVED ? Err.REFUSED : Err.RESET, true);
 }
 
 /** Whether this connection's last answer to a stray segment is long enough ago; notes that it answers now. */
