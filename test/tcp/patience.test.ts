@@ -187,36 +187,43 @@ for (const build of BUILDS) {
     assert.is(closedWith(reset), reset.end.core.constant("Err.RESET"));
   });
 
-  patience(title("takes a RST after both FINs for an orderly end, unless bytes are outstanding"), () => {
-    /** `first`: who closes; `unsent`: bytes of ours that the peer has not acknowledged. */
-    const ended = (first: "we" | "peer", unsent: number): Peer => {
-      const peer = opened();
-      if (first === "peer") peer.send({ flags: ACK | FIN });
-      if (unsent > 0) peer.write(pattern(unsent));
-      peer.end.shutdown(peer.handle, peer.now);
-      peer.poll();
-      if (first === "we") peer.send({ flags: ACK | FIN });
-      peer.seq += 1;
-      assert.is(peer.state(), first === "we" ? "CLOSING" : "LAST_ACK");
-      return peer;
-    };
-    for (const first of ["we", "peer"] as const) {
-      for (const unsent of [0, 100]) {
-        const peer = ended(first, unsent);
-        const reset = peer.end.core.constant("Err.RESET");
-        peer.send({ flags: RST });
-        assert.is(closedWith(peer), unsent === 0 ? 0 : reset, `${first} first, ${unsent} bytes`);
-        const counted = counter(peer.end.core, unsent === 0 ? "TCP_CLOSED" : "TCP_RESET");
-        assert.is(counted, 1);
-        const released = ended(first, unsent);
-        released.end.release(released.handle);
-        released.send({ flags: RST });
-        released.end.pollEvents();
-        const { code } = released.end.events.find(({ type }) => type === "RELEASED")!;
-        assert.is(code, unsent === 0 ? 0 : reset, `${first} first, ${unsent} bytes, nobody holds it`);
+  patience(
+    title("takes a RST after both FINs for an orderly end, unless bytes are outstanding"),
+    () => {
+      /** `first`: who closes; `unsent`: bytes of ours that the peer has not acknowledged. */
+      const ended = (first: "we" | "peer", unsent: number): Peer => {
+        const peer = opened();
+        if (first === "peer") peer.send({ flags: ACK | FIN });
+        if (unsent > 0) peer.write(pattern(unsent));
+        peer.end.shutdown(peer.handle, peer.now);
+        peer.poll();
+        if (first === "we") peer.send({ flags: ACK | FIN });
+        peer.seq += 1;
+        assert.is(peer.state(), first === "we" ? "CLOSING" : "LAST_ACK");
+        return peer;
+      };
+      for (const first of ["we", "peer"] as const) {
+        for (const unsent of [0, 100]) {
+          const peer = ended(first, unsent);
+          const reset = peer.end.core.constant("Err.RESET");
+          peer.send({ flags: RST });
+          assert.is(closedWith(peer), unsent === 0 ? 0 : reset, `${first} first, ${unsent} bytes`);
+          const counted = counter(peer.end.core, unsent === 0 ? "TCP_CLOSED" : "TCP_RESET");
+          assert.is(counted, 1);
+          const released = ended(first, unsent);
+          released.end.release(released.handle);
+          released.send({ flags: RST });
+          released.end.pollEvents();
+          const { code } = released.end.events.find(({ type }) => type === "RELEASED")!;
+          assert.is(
+            code,
+            unsent === 0 ? 0 : reset,
+            `${first} first, ${unsent} bytes, nobody holds it`,
+          );
+        }
       }
-    }
-  });
+    },
+  );
 
   patience(title("says with RELEASED how a connection ended that nobody held any more"), () => {
     const releasedWith = (peer: Peer): number | undefined =>

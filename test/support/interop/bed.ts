@@ -51,6 +51,23 @@ export interface Target {
   readonly host: string;
 }
 
+/** What the daemons said of one row's connections. */
+export interface Reports {
+  readonly handed: number;
+  /** Ends of those that no backend has reported as over. */
+  readonly open: readonly string[];
+  readonly failures: readonly string[];
+}
+
+/** The ports that a row's connections come from: nothing else tells late news of one row from news of the next. */
+const PORT_FIRST = 20_000;
+const PORTS_OF_ROW = 128;
+
+function portsOf(index: number): { first: number; last: number } {
+  const first = PORT_FIRST + index * PORTS_OF_ROW;
+  return { first, last: first + PORTS_OF_ROW - 1 };
+}
+
 export class Bed {
   readonly lab: OwnLab;
   readonly cluster: Cluster;
@@ -136,8 +153,8 @@ export class Bed {
     };
   }
 
-  /** Link and window of a client as a row wants them. */
-  async shape(client: LabNode, row: Row): Promise<void> {
+  /** Link, window and ports of a client as a row wants them. */
+  async shape(client: LabNode, row: Row, index: number): Promise<void> {
     const { name, device, address6, gateway4, gateway6 } = client.address;
     const mtu = mtuOf(row);
     // A device of less than 1280 bytes loses its IPv6 addresses and routes.
@@ -154,6 +171,8 @@ export class Bed {
     ]);
     const window = row.window === "default" ? DEFAULT_WINDOW : WINDOWS[row.window];
     await sysctl(client, "tcp_rmem", window);
+    const { first, last } = portsOf(index);
+    await sysctl(client, "ip_local_port_range", `${first} ${last}`);
   }
 
   /** Undefined: the path is good. */
@@ -194,23 +213,31 @@ export class Bed {
     return this.lab.node(NODES[server]);
   }
 
-  /** Connections of a client that were handed to a backend, and what was said of others. */
-  reports(client: LabNode): { handed: number; failures: string[] } {
-    const { address4, address6 } = client.address;
-    const isTheirs = (end: unknown): boolean =>
-      String(end).startsWith(`${address4}:`) || String(end).startsWith(`[${address6}]:`);
-    const all = this.cluster.daemons.flatMap(({ name, events }) =>
-      events
-        .filter(({ event, client: end }) => event === "connection" && isTheirs(end))
-        .map((event) => ({ name, event })),
-    );
-    const handed = all.filter(({ name }) => name === "forwarder").length;
-    const failures = all.flatMap(({ name, event }) =>
-      event["failure"] === undefined
-        ? []
-        : [`${name}: ${String(event["client"])} ${String(event["failure"])}`],
-    );
-    return { handed, failures };
+  /**
+   * Connections that a client opened for a row: handed to a backend, ended there, and what was said of others. A row
+   * before it may have left some behind, of which a RST was lost; they end when they end.
+   */
+  reports(client: LabNode, index: number): Reports {
+    const ends = [client.address.address4, `[${client.address.address6}]`];
+    const { first, last } = portsOf(index);
+    const isTheirs = (end: string): boolean => {
+      const colon = end.lastIndexOf(":");
+      const port = Number(end.slice(colon + 1));
+      return ends.includes(end.slice(0, colon)) && first <= port && port <= last;
+    };
+    const handed = new Set<string>();
+    const ended = new Set<string>();
+    const failures: string[] = [];
+    for (const { name, events } of this.cluster.daemons) {
+      for (const { event, client: end, failure } of events) {
+        if (event !== "connection" || !isTheirs(String(end))) continue;
+        if (name !== "forwarder") ended.add(String(end));
+        else if (failure === undefined) handed.add(String(end));
+        if (failure !== undefined) failures.push(`${name}: ${String(end)} ${String(failure)}`);
+      }
+    }
+    const open = [...handed].filter((end) => !ended.has(end));
+    return { handed: handed.size, open, failures };
   }
 
   async #startServers(): Promise<void> {

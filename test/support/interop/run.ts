@@ -4,6 +4,7 @@
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import type { Capture } from "../../../host/lab/capture.ts";
 import type { LabNode } from "../../../host/lab/lab.ts";
 import { SMALL_BUFFER, type Bed } from "./bed.ts";
@@ -14,6 +15,9 @@ import { commandOf, judge, prepare, type Call } from "./talks.ts";
 const LIMIT_SECONDS = 60;
 /** Beyond what a client takes for itself. */
 const KILL_MS = 5_000;
+/** After the client's own sockets are closed: a lost segment or two, and the upstream's end. */
+const END_LIMIT_MS = 30_000;
+const POLL_MS = 20;
 const WRK_BYTES_MAX = 16_384;
 const FIXED_SECONDS = 2;
 const SEED = Number(process.env["BATON_SEED"] ?? 1);
@@ -91,12 +95,11 @@ async function runOnce(
   };
   await prepare(call);
   if (server === "s_server") await bed.publish(bytes);
-  await bed.shape(client, row);
+  await bed.shape(client, row, index);
   const box = await bed.impair(client, row, SEED + index);
   const endCaptures = await capture(bed, row, client, isKernel);
   try {
     const before = await Sockets.read(client);
-    const handedBefore = bed.reports(client);
     const startedMs = performance.now();
     const [program, ...words] = commandOf(call);
     const ran = await client.run(program, words, {
@@ -109,15 +112,30 @@ async function runOnce(
     if (!isKernel) {
       // The kernel's server may reset: of a TLS client that answers close_notify, for one.
       complaints.push(...(await before.complaints(client, row)));
-      const { handed, failures } = bed.reports(client);
-      if (!isAbrupt(talk)) complaints.push(...failures.slice(handedBefore.failures.length));
-      if (handed === handedBefore.handed) complaints.push("no connection was handed to a backend");
+      if (!isAbrupt(talk)) complaints.push(...(await endings(bed, client, index)));
+      const { handed } = bed.reports(client, index);
+      if (handed === 0) complaints.push("no connection was handed to a backend");
     }
     return { complaints, bytes: verdict.bytes, seconds };
   } finally {
     await endCaptures();
     await box?.close();
     rmSync(folder, { recursive: true });
+  }
+}
+
+/** How a row's connections ended that are to end in order; waits until every backend has said so. */
+async function endings(bed: Bed, client: LabNode, index: number): Promise<string[]> {
+  const endMs = performance.now() + END_LIMIT_MS;
+  for (;;) {
+    const { open, failures } = bed.reports(client, index);
+    if (open.length === 0 || performance.now() > endMs) {
+      return [
+        ...failures,
+        ...open.map((end) => `${end}: expected an end at the backend, got none`),
+      ];
+    }
+    await wait(POLL_MS);
   }
 }
 
