@@ -1,7 +1,7 @@
 /**
- * The classifier: an application on this node's stack that accepts connections, reads the request and
- * determines the backend, then asks for the connection to be moved there. Knows sockets of the core and
- * the routing contract; must not know the handoff protocol nor the mapping table.
+ * The classifier: an application on this node's stack that accepts connections, reads the request and determines the
+ * backend, then asks for the connection to be moved there. Knows sockets of the core and the routing contract; must
+ * not know the handoff protocol nor the mapping table.
  */
 import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
@@ -46,10 +46,7 @@ export interface Classified {
   readonly decidedUs: number;
 }
 
-/**
- * What became of a move: "moved" and "lost" end our interest, "unavailable" lets us try again or answer 503.
- * "unasked" as well, but says nothing about backends: the forwarder was away.
- */
+/** "moved" and "lost" end our interest, after "unavailable" and "unasked" (the forwarder was away) we try again. */
 export type MoveOutcome = "moved" | "lost" | "unavailable" | "unasked";
 
 export interface ClassifierOptions {
@@ -61,6 +58,8 @@ export interface ClassifierOptions {
   readonly routingOf?: ((tuple: Tuple) => Routing) | undefined;
   /** Which backends can be used now, for this client. */
   readonly context: (client: Uint8Array) => RouteContext;
+  /** The forwarder has begun anew: it does not know yet how the backends are. */
+  readonly isRecovering: () => boolean;
   readonly move: (connection: Classified, done: (outcome: MoveOutcome) => void) => void;
   /** Something ended here: a rejection, or a client that left. */
   readonly rejected: (tuple: Tuple, reason: string, head: RequestHead | undefined) => void;
@@ -231,6 +230,7 @@ export class Classifier {
       return;
     }
     if (decision.kind === "wait") {
+      if (this.#options.isRecovering()) this.#keepOn(pending);
       this.#wait(pending, head, decision.reason);
       return;
     }
@@ -258,9 +258,8 @@ export class Classifier {
 
   #moved(pending: Pending, head: RequestHead, outcome: MoveOutcome): void {
     if (this.#pending.get(pending.handle) !== pending) return;
-    if (outcome === "unasked") {
-      pending.keepUs = Math.min(this.#options.clock.nowUs() + KEEP_US, pending.awayUs);
-    } else if (outcome !== "unavailable") {
+    if (outcome === "unasked") this.#keepOn(pending);
+    else if (outcome !== "unavailable") {
       // What ended before it moved still waits to be freed; a copy that was dropped has no handle any more.
       if (outcome === "lost") this.#options.core.release(pending.handle);
       return this.#forget(pending);
@@ -269,6 +268,11 @@ export class Classifier {
     this.#left(pending);
     pending.state = "reading"; // It is ours again, and to be let go.
     this.#forget(pending);
+  }
+
+  /** What was heard says nothing about backends: those get their time once it does. */
+  #keepOn(pending: Pending): void {
+    pending.keepUs = Math.min(this.#options.clock.nowUs() + KEEP_US, pending.awayUs);
   }
 
   /** Nobody takes it: once more in a moment, until it has been kept for long enough. */

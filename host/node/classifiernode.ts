@@ -1,8 +1,7 @@
 /**
- * A classifier on a node of its own: the forwarder sends it the packets of connections that nobody owns yet, it
- * answers the clients directly, reads their requests and hands the connections to backends. It takes
- * connections back as well, for their next request. Knows classifier, migrator and how packets come in
- * messages; must not know the mapping table, which is the forwarder's.
+ * A classifier on a node of its own: the forwarder sends it the packets of connections that nobody owns yet, it answers
+ * the clients directly, reads their requests and hands the connections to backends. It takes them back as well, for
+ * their next request. Knows classifier, migrator and how packets come in messages; must not know the mapping table.
  */
 import type { PacketBatch } from "../core/batch.ts";
 import type { Core, CoreEvent } from "../core/core.ts";
@@ -72,8 +71,7 @@ interface Relayed {
 }
 
 const UNHEARD: Health = { usable: false, mayReturn: true, load: 0 };
-/** Packets that wait for the next turn. */
-const RELAYED_MAX = 4096;
+const RELAYED_MAX = 4096; // packets that wait for the next turn
 
 export class ClassifierNode implements Role {
   readonly migrator: Migrator;
@@ -106,6 +104,7 @@ export class ClassifierNode implements Role {
   #draining = false;
   #isOver = false;
   #heartbeatUs = 0;
+  #recoveryUs = 0; // until then a forwarder that began anew may not know how backends are
 
   constructor(options: ClassifierNodeOptions) {
     this.#options = options;
@@ -136,6 +135,7 @@ export class ClassifierNode implements Role {
       headLimitUs: options.headLimitUs,
       routingOf: options.routingOf,
       context: this.dispatch.context,
+      isRecovering: () => clock.nowUs() < this.#recoveryUs,
       move: (request, done) => {
         this.dispatch.move(this.migrator, this.#forwarderOf(request.handle), request, done);
       },
@@ -182,6 +182,7 @@ export class ClassifierNode implements Role {
     this.#verdicts.begin(peer);
     this.migrator.handleEpoch(peer, epoch);
     this.#heartbeatUs = 0; // The forwarder should know at once that we are here.
+    this.#recoveryUs = this.#options.clock.nowUs() + this.#timers.recoverUs;
   }
 
   unreachable(): void {

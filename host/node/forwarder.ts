@@ -139,6 +139,7 @@ export class Forwarder implements Role {
       headLimitUs: options.headLimitUs,
       routingOf: options.routingOf,
       context: this.dispatch.context,
+      isRecovering: () => this.judge.isRecovering,
       move: (request, done) => this.dispatch.move(this.migrator, id, request, done),
       rejected: (tuple, reason, head) => options.events?.rejected?.(tuple, reason, head),
     });

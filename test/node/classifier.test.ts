@@ -31,6 +31,7 @@ class Stage {
   readonly moves: Move[] = [];
   /** How the only backend is. */
   backend: "well" | "silent" | "gone" = "well";
+  isRecovering = false;
   readonly classifier: Classifier;
 
   constructor() {
@@ -46,6 +47,7 @@ class Stage {
         mayReturn: () => this.backend === "silent",
         load: () => 0,
       }),
+      isRecovering: () => this.isRecovering,
       move: (request, done) => this.moves.push({ request, done }),
       rejected: (_tuple, reason) => this.calls.push(`rejected: ${reason}`),
     });
@@ -216,6 +218,31 @@ classifier("keeps a connection while its forwarder is away, for 10 s at most", (
     assert.ok(isAnswered || (1_300_000 < keptUs && keptUs < 1_600_000), `${keptUs} us more`);
     assert.match(stage.written, "503 Service Unavailable");
   }
+});
+
+classifier("keeps a connection while its forwarder recovers, then 1.5 s for its backends", () => {
+  const stage = new Stage();
+  stage.backend = "silent";
+  stage.isRecovering = true;
+  stage.event("accepted");
+  stage.read(GET);
+  for (let ms = 0; ms < 3_000; ms += 100) stage.pass(100_000);
+  assert.equal([stage.written, stage.classifier.size], ["", 1]);
+  stage.isRecovering = false;
+  for (let ms = 0; ms < 1_300; ms += 100) stage.pass(100_000);
+  assert.is(stage.written, "");
+  stage.backend = "well";
+  stage.pass(100_000);
+  assert.is(stage.moves.length, 1);
+  const never = new Stage();
+  never.backend = "silent";
+  never.isRecovering = true;
+  never.event("accepted");
+  never.read(GET);
+  for (let ms = 0; ms < 9_800; ms += 100) never.pass(100_000);
+  assert.is(never.written, "");
+  for (let ms = 0; ms < 300; ms += 100) never.pass(100_000);
+  assert.match(never.written, "503 Service Unavailable", "10 s at most");
 });
 
 classifier("forgets a connection that ended while it waited, or while it was to move", () => {
