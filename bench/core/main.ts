@@ -8,10 +8,10 @@
  */
 import { BatonError } from "../../host/errors.ts";
 import { HUGE_PAGE, adviseHugePages } from "../../host/linux/huge.ts";
-import { type EncapOptions, type EncapResult, encapsulation } from "./encap.ts";
+import { CoreHandler, type EncapResult, compare } from "./encap.ts";
 import { bytesPerIdleConnection, bytesPerMapping, tickRatio } from "./memory.ts";
 import { noteOf } from "./notes.ts";
-import { forwardInC, lwip, type LwipResult } from "./peer.ts";
+import { HandlerInC, lwip, type LwipResult } from "./peer.ts";
 import { AT_ONCE, bulkGbit, connectionsPerSecond, handoffUs, synMpps } from "./stack.ts";
 
 interface Row {
@@ -24,6 +24,8 @@ interface Row {
 
 const MILLION = 1_000_000;
 const MISSED = "! missed";
+/** Rounds of packets are short, 10 ms: so many for one of the others. */
+const PACKET_ROUNDS = 4;
 const rounds = Number(option("--rounds") ?? 5);
 const only = option("--only");
 const huge = !process.argv.includes("--small") && givesHugePages();
@@ -39,10 +41,10 @@ const PACKETS = [
   ["decapsulate.mpps6", MILLION, 6, true, 10, "1 M IPv6 flows"],
 ] as const;
 
-main();
+await main();
 
-function main(): void {
-  part("encap", packets);
+async function main(): Promise<void> {
+  if (isWanted("encap")) await packets();
   part("handoff", handoff);
   part("bulk", bulk);
   part("connections", connections);
@@ -61,21 +63,27 @@ function main(): void {
   } else for (const [key, note] of notes) process.stdout.write(`! ${key}: ${note}\n`);
 }
 
-function packets(): void {
+async function packets(): Promise<void> {
   for (const pages of huge ? [true, false] : [false]) {
     for (const [key, flows, family, decapsulate, least, meaning] of PACKETS) {
       const suffix = huge && !pages ? "Small" : "";
       const text = suffix === "" ? meaning : `in pages of 4 KiB, ${meaning}`;
       const options = { flows, family, decapsulate, huge: pages };
-      const seen = encapsulation(options, rounds);
+      const c = key === "encapsulate.mpps" ? HandlerInC.open(options) : undefined;
+      const inC = typeof c === "object" ? [c] : [];
+      const [seen, peer] = await compare(
+        [new CoreHandler(options), ...inC],
+        rounds * PACKET_ROUNDS,
+      );
+      await inC[0]?.close();
       const goal = suffix === "" ? { least } : undefined;
       row(
         `${key}${suffix}`,
-        1000 / seen.batched,
+        1000 / seen!.batched,
         goal,
         `million packets/s, ${text}, random access`,
       );
-      if (key === "encapsulate.mpps") besideC(seen, options, suffix);
+      if (c !== undefined) besideC(seen!, peer ?? String(c), suffix);
     }
   }
 }
@@ -92,10 +100,9 @@ function givesHugePages(): boolean {
   }
 }
 
-/** C's table is in the same pages. */
-function besideC({ batched, singly }: EncapResult, options: EncapOptions, suffix: string): void {
+/** A text says why there is no `c`. */
+function besideC({ batched, singly }: EncapResult, c: EncapResult | string, suffix: string): void {
   row(`encapsulate.singlyNs${suffix}`, singly, undefined, "ns a packet without batching");
-  const c = forwardInC(options, rounds);
   const ratio = (key: "singly" | "batched"): number | string =>
     typeof c === "string" ? c : c[key] / batched;
   const goal = suffix === "" ? { least: 1.5 } : undefined;
@@ -175,8 +182,12 @@ function memory(): void {
   row("idle.tickRatioKeepAlive", ratio(true), { most: 1.5 }, "the same, keep-alives armed");
 }
 
+function isWanted(name: string): boolean {
+  return only === undefined || only.split(",").includes(name);
+}
+
 function part(name: string, run: () => void): void {
-  if (only === undefined || only.split(",").includes(name)) run();
+  if (isWanted(name)) run();
 }
 
 function row(key: string, value: number | string, goal: Row["goal"], meaning: string): void {

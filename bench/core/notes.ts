@@ -15,7 +15,7 @@ const NOTES: Readonly<Record<string, string>> = {
   "encapsulate.mpps6":
     "an address is four times as long to check, hash and compare; a pass in straight lines gained nothing",
   "encapsulate.vsC":
-    "in cache the core takes 1.2 times C's time, so that 1.5 asks for more waiting than a batch of 64 can hide",
+    "in cache the core takes 1.2 times C's time: what is gained is waiting, and where loads hardly wait there is little",
   "decapsulate.mpps": `${MISSES}; each packet is summed whole, because a damaged flow would be another's`,
   "decapsulate.mpps6": "as decapsulate.mpps",
   "connections.perSecond":

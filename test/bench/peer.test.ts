@@ -1,7 +1,8 @@
 /** The C programs that bench:core compares with: they build, run, and do the work that they are measured by. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { forwardInC, lwip } from "../../bench/core/peer.ts";
+import { compare, CoreHandler } from "../../bench/core/encap.ts";
+import { HandlerInC, lwip } from "../../bench/core/peer.ts";
 
 const peer = suite("peers in C");
 
@@ -13,12 +14,35 @@ function orSkip<T extends object>(result: T | string): T | undefined {
   return undefined;
 }
 
-peer("the forwarder's path forwards every packet of known flows, and says how long it took", () => {
-  const options = { flows: 1000, family: 4, decapsulate: false, huge: false } as const;
-  const result = orSkip(forwardInC(options, 1));
-  if (!result) return;
-  assert.equal(Object.keys(result).sort(), ["batched", "singly"]);
-  assert.ok(result.batched > 0 && result.singly > 0);
+const FEW = { flows: 1000, family: 4, decapsulate: false, huge: false } as const;
+
+peer(
+  "core and C forward the same packets to the same bytes, in batches and one by one",
+  async () => {
+    const c = orSkip(HandlerInC.open(FEW));
+    if (!c) return;
+    const results = await compare([new CoreHandler(FEW), c], 1);
+    await c.close();
+    assert.is(results.length, 2);
+    for (const { batched, singly } of results) assert.ok(batched > 0 && singly > 0);
+  },
+);
+
+peer("a peer that made other packets of them is found out", async () => {
+  const core = new CoreHandler(FEW);
+  const wrong = {
+    round: (seed: number, singly: boolean) => {
+      const { ns, digest } = core.round(seed, singly);
+      return { ns, digest: digest ^ 1 };
+    },
+  };
+  try {
+    await compare([core, wrong], 1);
+  } catch (error) {
+    assert.match(String(error), /differ about the packets/);
+    return;
+  }
+  assert.unreachable("nobody noticed");
 });
 
 peer("lwIP carries connections and bulk data to their end", () => {
