@@ -16,11 +16,11 @@ const HELP = `goodput [options]
   --stacks LIST    of core, library, upstream (default: all; core alone but for clean)
   --directions LIST  of down, up (default: both)
   --rounds N       of the clean path (default 5)      --millis N  of each (default 750)
-  --batches N      of three seeds each with loss (default 2)
+  --batches N      of three seeds each with loss, of pairs that share a link (default 2)
   --loss PERCENT   (default 1)      --delay MS  each way (default 20)
   --seconds N      of each lossy run (default 12)
   --rate MBIT      of each shared link (default 100)
-  --pairs N        of flows that share a link, at once, on links of their own (default 4, at most 8)
+  --pairs N        of flows that share a link, at once, on links of their own (default 2, at most 8)
   --rival core     beside the kernel's flow; kernel: another of its own (default: one after the other)
   --json
 `;
@@ -37,7 +37,7 @@ const { values } = parseArgs({
     delay: { type: "string", default: "20" },
     seconds: { type: "string", default: "12" },
     rate: { type: "string", default: "100" },
-    pairs: { type: "string", default: "4" },
+    pairs: { type: "string", default: "2" },
     rival: { type: "string", default: "core,kernel" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -56,6 +56,8 @@ const FAIR_PAIRS_MAX = 8;
 const FAIR_SAMPLE_MS = 1_000;
 /** So much of the link's rate waits in front of it at most. */
 const QUEUE_SECONDS = 0.05;
+/** Less than two packets of MTU 1,500: tbf cuts super-packets then, as a device would. No router's queue holds any. */
+const TBF_BURST = "2kb";
 
 if (values.help) process.stdout.write(HELP);
 else await main();
@@ -150,10 +152,12 @@ async function fair(rig: Rig, rival: Stack): Promise<Measured[]> {
   const all: Measured[] = [];
   const count = Math.min(Number(values.pairs), FAIR_PAIRS_MAX);
   for (const direction of DIRECTIONS) {
-    const rounds = Array.from({ length: count }, (_, round) =>
-      fairPair(rig, rival, direction, round),
-    );
-    all.push(...(await Promise.all(rounds)).flat());
+    for (let batch = 0; batch < Number(values.batches); batch += 1) {
+      const rounds = Array.from({ length: count }, (_, index) =>
+        fairPair(rig, rival, direction, `k${index + 1}`, batch * count + index),
+      );
+      all.push(...(await Promise.all(rounds)).flat());
+    }
   }
   return all;
 }
@@ -162,15 +166,15 @@ async function fairPair(
   rig: Rig,
   rival: Stack,
   direction: Direction,
+  client: string,
   round: number,
 ): Promise<Measured[]> {
-  const client = `k${round + 1}`;
   const { lab } = rig;
   const box = await lab.middlebox(client, { delayMs: FAIR_DELAY_MS });
   // Not at a sender's own device: there the kernel holds its flows back, by segments, before any is lost.
   const device = `mb${direction}${lab.node(client).address.index}`;
   const limit = Math.round((Number(values.rate) * 1e6 * QUEUE_SECONDS) / 8);
-  const shape = ["tbf", "rate", `${values.rate}mbit`, "burst", "32kb", "limit", `${limit}`];
+  const shape = ["tbf", "rate", `${values.rate}mbit`, "burst", TBF_BURST, "limit", `${limit}`];
   await tc(lab.nodes.router, ["qdisc", "add", "dev", device, "root", ...shape]);
   const flow = (stack: Stack, warmMs: number): Promise<Measured> => {
     const times = { warmMs, runMs: FAIR_RUN_MS, sampleMs: FAIR_SAMPLE_MS };
