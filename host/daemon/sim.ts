@@ -174,6 +174,9 @@ export function tellState(options: SimOptions, state: SimState): void {
       `${aMinute(packets, cpuMs)} packets a minute of processor time, ` +
       `code ${stateKey(options.given).code}\n`,
   );
+  if (state.unread > 0) {
+    process.stdout.write(`${state.unread} lines of the state file are none of a run: skipped\n`);
+  }
   const { seeds, failed } = state.others;
   if (seeds === 0) return;
   process.stdout.write(`the same code under other options: ${seeds} seeds, ${failed} failed\n`);

@@ -7,7 +7,7 @@
  *   {"code":"...","given":"...","seed":1,"packets":9,"cpuMs":5,"problems":[],...}   what came of one
  *
  * A claim only keeps two processes from the same work: where two take the same seed all the same, or a process dies
- * in the middle of a line, a seed is run once more.
+ * in the middle of a line, a seed is run once more. A line that is none of these is skipped and counted.
  */
 import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { BatonError } from "../errors.ts";
@@ -38,11 +38,11 @@ export interface Surroundings {
   isAlive(pid: number): boolean;
 }
 
-type Line = Partial<StateKey & SeedResult> & {
-  readonly seeds?: readonly [number, number];
-  readonly pid?: number;
-  readonly atMs?: number;
-};
+interface ClaimLine {
+  readonly seeds: readonly [number, number];
+  readonly pid: number;
+  readonly atMs: number;
+}
 
 interface Claim {
   readonly first: number;
@@ -64,6 +64,8 @@ export class SimState {
   readonly results = new Map<number, SeedResult>();
   /** The same code under other options. */
   readonly others = { seeds: 0, failed: 0 };
+  /** Lines that are neither a claim nor a result: cut off, or of another hand. */
+  unread = 0;
   readonly #file: number;
   readonly #key: StateKey;
   readonly #around: Surroundings;
@@ -102,7 +104,7 @@ export class SimState {
       // Lines are ASCII but for messages of errors: a letter that is cut in two spoils no seed's number.
       const lines = (this.#rest + bytes.toString("utf8", 0, count)).split("\n");
       this.#rest = lines.pop() ?? "";
-      for (const line of lines) this.#take(parse(line) as Line);
+      for (const line of lines) this.#take(parse(line));
     }
   }
 
@@ -125,17 +127,23 @@ export class SimState {
     this.#append({ ...this.#key, ...result });
   }
 
-  #take(line: Line): void {
-    const { code, given, seed, seeds } = line;
+  #take(line: object): void {
+    const { code, given, baton } = line as Partial<StateKey> & { readonly baton?: unknown };
+    if (baton === MARK) return;
+    const isKnown = typeof code === "string" && typeof given === "string";
+    if (!isKnown || (!isResult(line) && !isClaim(line))) {
+      this.unread++;
+      return;
+    }
     if (code !== this.#key.code) return;
     const isOurs = given === this.#key.given;
-    if (seed !== undefined && line.problems) {
-      if (isOurs) this.results.set(seed, line as SeedResult);
+    if (isResult(line)) {
+      if (isOurs) this.results.set(line.seed, line);
       else this.others.seeds++;
       if (!isOurs && line.problems.length > 0) this.others.failed++;
-    } else if (seeds && isOurs) {
-      const [first, last] = seeds;
-      this.#claims.push({ first, last, pid: line.pid ?? 0, atMs: line.atMs ?? 0 });
+    } else if (isOurs) {
+      const [first, last] = line.seeds;
+      this.#claims.push({ first, last, pid: line.pid, atMs: line.atMs });
     }
   }
 
@@ -166,6 +174,19 @@ const MACHINE: Surroundings = {
     }
   },
 };
+
+function isResult(line: object): line is SeedResult {
+  const { seed, packets, cpuMs, problems, again } = line as Partial<SeedResult>;
+  const isCounted = [packets, cpuMs].every(Number.isFinite) && Number.isSafeInteger(seed);
+  const isTold = Array.isArray(problems) && problems.every((what) => typeof what === "string");
+  return isCounted && isTold && typeof again === "string";
+}
+
+function isClaim(line: object): line is ClaimLine {
+  const { seeds, pid, atMs } = line as Partial<ClaimLine>;
+  const isRange = Array.isArray(seeds) && seeds.length === 2 && seeds.every(Number.isSafeInteger);
+  return isRange && Number.isSafeInteger(pid) && Number.isFinite(atMs);
+}
 
 /** What a process left half written is nothing. */
 function parse(line: string): object {

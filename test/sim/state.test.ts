@@ -97,6 +97,7 @@ states(
     state.add(result(4));
     const again = new SimState(path, KEY, as(1));
     assert.equal([...again.results.keys()], [1, 4], "the line after it is lost with it");
+    assert.is(again.unread, 1);
     assert.equal(again.claim(1, 4), [2, 3]);
     const other = join(home, "notes");
     writeFileSync(other, "something else\n");
@@ -104,6 +105,29 @@ states(
     assert.is(readFileSync(other, "utf8"), "something else\n");
   },
 );
+
+states("skips lines of another hand, and counts them", ({ home }) => {
+  const { as } = machine();
+  const path = join(home, "state");
+  const state = new SimState(path, KEY, as(1));
+  state.add(result(1));
+  const claim = { seeds: [3, 4], pid: 2, atMs: 0 };
+  const wrong: unknown[] = [
+    ...[5, "7", null, [], {}, { seeds: 5 }, { ...KEY }, { ...result(2) }],
+    ...[5, null, [1], [1, "2"], [1, 2, 3], {}].map((seeds) => ({ ...KEY, ...claim, seeds })),
+    ...["pid", "atMs"].map((name) => ({ ...KEY, ...claim, [name]: "1" })),
+    ...Object.keys(result(2)).map((name) => ({ ...KEY, ...result(2), [name]: {} })),
+    { ...KEY, ...result(2), problems: [1] },
+  ];
+  for (const line of wrong) appendFileSync(path, `${JSON.stringify(line)}\n`);
+  appendFileSync(path, `${JSON.stringify({ ...KEY, ...claim })}\n`);
+  state.refresh();
+  assert.is(state.unread, wrong.length);
+  assert.equal([...state.results.keys()], [1]);
+  assert.equal(state.claim(1, 5), [2], "3 and 4 are another's, 5 comes after them");
+  state.refresh();
+  assert.is(state.unread, wrong.length, "what this one writes is understood");
+});
 
 states("names the code by every file that takes part, and by no other", ({ home }) => {
   const url = (name: string): URL => pathToFileURL(join(home, name));
