@@ -5,17 +5,16 @@
 import { readdirSync } from "node:fs";
 import * as net from "node:net";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { BatonError } from "../errors.ts";
 import { probeSocket } from "./probe.ts";
-import { parseAnswer, type ControlAnswer, type ControlRequest } from "./protocol.ts";
+import { LINE_MAX, parseAnswer, type ControlAnswer, type ControlRequest } from "./protocol.ts";
 
 /** Characters of a line that was no answer. */
 const SHOWN_MAX = 60;
 
 /**
  * Settles when `take` returns true for an answer.
- * @throws BatonError ERR_BATON_CONTROL when nobody serves the socket, or the daemon ends
+ * @throws BatonError ERR_BATON_CONTROL when nobody serves the socket, the daemon ends, or something else answers
  */
 export async function askControl(
   path: string,
@@ -27,17 +26,25 @@ export async function askControl(
     await new Promise<void>((resolve, reject) => {
       socket.once("error", (error: NodeJS.ErrnoException) => reject(connectFault(path, error)));
       socket.once("close", () => reject(fault(path, "the daemon closed it")));
-      const lines = createInterface({ input: socket });
-      lines.on("error", () => undefined); // The socket's own, told again.
-      lines.on("line", (line) => {
-        const answer = parseAnswer(line);
+      const line = (text: string): void => {
+        const answer = parseAnswer(text);
         if (!answer) {
-          const got = JSON.stringify(line.slice(0, SHOWN_MAX));
-          return reject(fault(path, `expected an answer, got ${got}`));
+          const got = JSON.stringify(text.slice(0, SHOWN_MAX));
+          throw fault(path, `expected an answer, got ${got}`);
         }
+        if (take(answer)) resolve();
+      };
+      let rest = "";
+      socket.setEncoding("utf8");
+      socket.on("data", (chunk: string) => {
+        const lines = (rest + chunk).split("\n");
+        rest = lines.pop() ?? "";
         try {
-          if (take(answer)) resolve();
+          for (const text of lines) line(text);
+          if (rest.length < LINE_MAX) return;
+          throw fault(path, `expected an answer, got a line of more than ${LINE_MAX} bytes`);
         } catch (error) {
+          socket.pause();
           reject(error instanceof Error ? error : new Error(String(error)));
         }
       });

@@ -3,7 +3,7 @@
  * Knows their form; must not know sockets, nor what an order does.
  */
 
-/** Bytes of one line, its end included. */
+/** Bytes of one line, its end included; an answer has a few reasons of 80 bytes, and names. */
 export const LINE_MAX = 8_192;
 
 export interface ControlRequest {

@@ -192,6 +192,21 @@ control("an answer that is none is a fault of the socket, not of the program", a
   }
 });
 
+control("an answer without an end is a fault too, and nobody reads on for it", async () => {
+  const path = join(folder, "endless.sock");
+  const server = net.createServer((socket) => {
+    const write = (): void => {
+      while (!socket.destroyed && socket.write('{"event":'.padEnd(1000, " ")));
+    };
+    socket.on("error", () => undefined).on("drain", write);
+    write();
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const asked = askControl(path, { do: "status", backend: "b1" }, () => true);
+  assert.match(await failure(asked), /: expected an answer, got a line of more than 8192 bytes$/);
+  await new Promise((resolve) => server.close(resolve));
+});
+
 control("finds the sockets that somebody serves among what killed daemons left", async () => {
   assert.equal(await servedSockets(join(folder, "none")), []);
   const [live, killed] = [join(folder, "live.sock"), join(folder, "killed.sock")];
