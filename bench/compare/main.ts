@@ -16,6 +16,7 @@ import {
   idleRow,
   latencyRow,
   loadRow,
+  noteOf,
   packetsRow,
   printGoals,
   printRows,
@@ -74,8 +75,11 @@ async function main(): Promise<void> {
     return;
   }
   const machine = { cpu: cpus()[0]?.model ?? "", cores: cpus().length, kernel: release() };
-  const about = { ...machine, node: process.version, settings };
-  const goals = goalsOf(rows);
+  const took = { seconds: Math.round(performance.now() / 1000) };
+  const about = { ...machine, node: process.version, ...took, settings };
+  const goals = goalsOf(rows).map((goal) => {
+    return goal.isMet ? goal : { ...goal, note: noteOf(goal.name) };
+  });
   if (values.json) {
     process.stdout.write(JSON.stringify({ about, skipped, rows, goals }, null, 2) + "\n");
     return;

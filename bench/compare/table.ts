@@ -105,6 +105,11 @@ export function goalsOf(rows: readonly Row[]): Goal[] {
         value: ratio("connect", system, "CPU us"),
         most: 1,
       },
+      {
+        name: `connect: CPU us of the forwarder (${system})`,
+        value: figure("connect", system, "CPU us"),
+        most: 40,
+      },
       { name: `1m: GB/s over HAProxy's (${system})`, value: ratio("1m", system, "GB/s"), least: 2 },
       {
         name: `latency: us that a handoff adds to ${plain}, p50 (${system})`,
@@ -133,6 +138,28 @@ export function goalsOf(rows: readonly Row[]): Goal[] {
     });
 }
 
+/** What stands in the way of a goal, by how its name begins; docs/performance.md has what was tried. */
+const NOTES: readonly (readonly [string, string])[] = [
+  ["1g", "nothing is known that stands in the way: compare with a quieter machine"],
+  ["connect", "half is system calls, each hands its packet on; then a handoff's seven messages"],
+  [
+    "1m",
+    "the machine's processors are shared by all nodes: a relay at the backend copies what passes",
+  ],
+  ["latency", "a handoff wakes forwarder, backend and server one after the other"],
+  [
+    "packets",
+    "nearly all is the kernel's: a read and a write, or a buffer and a copy, for each packet",
+  ],
+];
+
+/** For a goal that was missed. */
+export function noteOf(name: string): string {
+  const found = NOTES.find(([start]) => name.startsWith(`${start}:`));
+  if (found === undefined) throw new Error(`no note for the goal ${name}`);
+  return found[1];
+}
+
 export function printRows(rows: readonly Row[]): void {
   let last = "";
   for (const { workload, system, figures } of rows) {
@@ -153,6 +180,7 @@ export function printGoals(goals: readonly Goal[]): void {
     process.stdout.write(
       `${verdict.padEnd(8)}${shown(value).padStart(9)} ${wanted.padStart(10)}  ${name}\n`,
     );
+    if (!isMet) process.stdout.write(`${"".padEnd(8)}! ${noteOf(name)}\n`);
   }
 }
 

@@ -58,9 +58,21 @@ async function main(): Promise<void> {
   );
   if (isJson) {
     const entries = rows.map(({ key, value }) => [key, value] as const);
-    const figures = { ...Object.fromEntries(entries), notes: Object.fromEntries(notes) as unknown };
+    const goals = rows.flatMap(({ key, value, goal }) =>
+      goal === undefined || typeof value === "string"
+        ? []
+        : [[key, { ...goal, isMet: met(value, goal) !== MISSED }] as const],
+    );
+    const figures = {
+      ...Object.fromEntries(entries),
+      ...{ goals: Object.fromEntries(goals), notes: Object.fromEntries(notes) as unknown },
+      seconds: Math.round(performance.now() / 1000),
+    };
     process.stdout.write(JSON.stringify(figures) + "\n");
-  } else for (const [key, note] of notes) process.stdout.write(`! ${key}: ${note}\n`);
+    return;
+  }
+  for (const [key, note] of notes) process.stdout.write(`! ${key}: ${note}\n`);
+  process.stdout.write(`${Math.round(performance.now() / 1000)} s\n`);
 }
 
 async function packets(): Promise<void> {

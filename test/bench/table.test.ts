@@ -2,7 +2,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { PacketSample } from "../../bench/compare/packets.ts";
-import { goalsOf, latencyRow, packetsRow, type Goal, type Row } from "../../bench/compare/table.ts";
+import {
+  goalsOf,
+  latencyRow,
+  noteOf,
+  packetsRow,
+  type Goal,
+  type Row,
+} from "../../bench/compare/table.ts";
 
 const table = suite("bench/table");
 
@@ -77,6 +84,27 @@ table("compares with HAProxy in the same run, and not without", () => {
   assert.is(goal([baton], "1g"), undefined);
   assert.is(goal([baton, row("haproxy", { "CPU-s/GiB": 1 })], "1g")?.isMet, true);
   assert.is(goal([baton, row("haproxy", { "CPU-s/GiB": 0.7 })], "1g")?.isMet, false);
+});
+
+table("holds a connection's processor time against its budget, with or without HAProxy", () => {
+  const row = (us: number): Row => ({
+    ...{ workload: "connect", system: "baton-library", figures: { "CPU us": us } },
+  });
+  assert.is(goal([row(40)], "CPU us of the forwarder")?.isMet, true);
+  assert.is(goal([row(40.1)], "CPU us of the forwarder")?.isMet, false);
+});
+
+table("has a note for every goal, should it be missed", () => {
+  const every = { "CPU us": 1, "CPU-s/GiB": 1, "GB/s": 1, "p50 us": 1, "packets/CPU-s": 1 };
+  const rows = (["1g", "connect", "1m", "latency", "packets"] as const).flatMap((workload) =>
+    (
+      ["direct", "direct-node", "baton-upstream", "baton-library", "haproxy", "tun", "xdp"] as const
+    ).map((system): Row => ({ workload, system, figures: every })),
+  );
+  const goals = goalsOf(rows);
+  assert.is(goals.length, 12);
+  for (const { name } of goals) assert.ok(noteOf(name).length > 20);
+  assert.throws(() => noteOf("something else: faster"), /no note/);
 });
 
 table.run();
