@@ -81,6 +81,15 @@ table("names only tests that exist, by file and name, and none is skipped", () =
   assert.equal(missing, []);
 });
 
+table("rests on no test that a machine without some program or privilege would skip", () => {
+  const files = new Set(all.flatMap(({ tests }) => tests.map((test) => test.split(": ")[0] ?? "")));
+  const skippable = [...files].filter((file) =>
+    /SKIP|OrSkip|support\/lab/.test(read(`test/${file}`)),
+  );
+  assert.equal(skippable, []);
+  assert.match(read("test/lab/flood.test.ts"), /support\/lab/, "the lab's tests would be noticed");
+});
+
 table("has a test for all that is met, and an argument for all that is not", () => {
   for (const { id, level, verdict, tests, note } of all) {
     if (verdict === "met" || verdict === "met-by-config") assert.ok(tests.length > 0, id);
