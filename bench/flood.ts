@@ -3,9 +3,10 @@
  *
  *   node build/bench/flood.js [--rate 100000] [--seconds 10] [--json]
  *
- * Prints what the forwarder took, dropped and spent, and how new and old connections fared meanwhile.
+ * Prints what the forwarder took, dropped and spent, and how new and old connections fared meanwhile; beside it the
+ * goals, and which were missed. Ends with status 1 when one was.
  */
-import { floodService, quantile } from "../test/support/labflooded.ts";
+import { floodService, growthMax, quantile, VISIT_MS_MAX } from "../test/support/labflooded.ts";
 import { withService } from "../test/support/labservice.ts";
 
 const rate = flag("--rate", 100_000);
@@ -31,8 +32,24 @@ await withService("SYN flood", {}, async (service) => {
     established: transfers.length,
     establishedFailed: transfers.filter(({ how }) => how !== "done").length,
   };
-  if (process.argv.includes("--json")) process.stdout.write(JSON.stringify(row) + "\n");
-  else for (const [name, value] of Object.entries(row)) write(name, value);
+  const grown = rssBytes.end - rssBytes.begun;
+  const goals: readonly (readonly [string, boolean])[] = [
+    [`${rate} SYNs a second, within 2 %`, row.synPerSecond >= 0.98 * rate],
+    ["at most 1 % of them dropped by the device", deviceDrops <= 0.01 * flood.sent],
+    ["every new connection is served", visits.length > 0 && row.newFailed === 0],
+    [`none waits longer than ${VISIT_MS_MAX} ms`, row.newMs.max < VISIT_MS_MAX],
+    ["every established connection goes on", transfers.length > 0 && row.establishedFailed === 0],
+    ["memory does not grow while it goes on", grown < growthMax(flooded)],
+  ];
+  const missed = goals.filter(([, isMet]) => !isMet).map(([goal]) => goal);
+  if (process.argv.includes("--json"))
+    process.stdout.write(JSON.stringify({ ...row, missed }) + "\n");
+  else {
+    for (const [name, value] of Object.entries(row)) write(name, value);
+    for (const [goal, isMet] of goals)
+      process.stdout.write(`${isMet ? "met   " : "MISSED"} ${goal}\n`);
+  }
+  if (missed.length > 0) process.exitCode = 1;
 });
 
 function write(name: string, value: unknown): void {

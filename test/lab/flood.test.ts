@@ -5,7 +5,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { describe } from "../support/labclients.ts";
-import { floodService, quantile, type Flooded } from "../support/labflooded.ts";
+import {
+  floodService,
+  growthMax,
+  quantile,
+  VISIT_BYTES_MAX,
+  VISIT_MS_MAX,
+  type Flooded,
+} from "../support/labflooded.ts";
 import { IS_FULL, MIB, withService } from "../support/labservice.ts";
 
 const flood = suite("flood");
@@ -16,16 +23,11 @@ const SEED = Number(process.env["BATON_SEED"] ?? 20_250_101);
 const HALF_OPEN_MAX = 4096;
 /** Blocks of half-open connections, touched once, and what a garbage collector leaves lying about. */
 const GROWTH_MAX = 16 * MIB;
-const GROWTH_LATER_MAX = 8 * MIB;
-/** A visit's verdict is remembered for a minute (T_RECORD); the rest of it is garbage. */
-const VISIT_BYTES_MAX = 16 * 1024;
 /**
- * A SYN that the machine had no time for is repeated after 1, 2 and 4 s by the client's kernel; three in a row
- * are not to be explained by load.
+ * A flood that was not one proves nothing. A quiet machine of two cores sends all of it, 100,000 a second; one that is
+ * shared sends what it can, so a quarter is asked for in the long flood. `npm run bench:flood` asks for the whole rate.
  */
-const VISIT_MS_MAX = 7_000;
-/** A flood that was not one proves nothing; a busy machine sends as much as it can. */
-const SENT_MIN = 20_000;
+const SENT_MIN = (RATE * SECONDS) / (IS_FULL ? 4 : 8);
 
 flood(`${RATE} spoofed SYNs a second for ${SECONDS} s harm nobody`, () =>
   withService("SYN flood", {}, async (service) => {
@@ -33,8 +35,10 @@ flood(`${RATE} spoofed SYNs a second for ${SECONDS} s harm nobody`, () =>
   }),
 );
 
-function judge({ flood: sent, rssBytes, deviceDrops, visits, transfers, counters }: Flooded): void {
+function judge(flooded: Flooded): void {
+  const { flood: sent, rssBytes, deviceDrops, visits, transfers, counters } = flooded;
   const { core, link } = counters;
+  process.stdout.write(`${Math.round(sent.sent / sent.seconds)} of ${RATE} SYNs a second\n`);
   const text = JSON.stringify({ sent, rssBytes, deviceDrops, core, link });
   assert.ok(sent.sent >= SENT_MIN, text);
 
@@ -52,7 +56,7 @@ function judge({ flood: sent, rssBytes, deviceDrops, visits, transfers, counters
   const visited = visits.length * VISIT_BYTES_MAX;
   assert.ok(rssBytes.end - rssBytes.before < GROWTH_MAX + visited, text);
   // What goes on does not add to it.
-  assert.ok(rssBytes.end - rssBytes.begun < GROWTH_LATER_MAX + visited, text);
+  assert.ok(rssBytes.end - rssBytes.begun < growthMax(flooded), text);
   assert.ok(rssBytes.after - rssBytes.before < GROWTH_MAX + visited, text);
 
   // Each SYN was answered by a cookie, or began one of the half-open connections, or never came.

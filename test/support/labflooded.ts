@@ -31,6 +31,21 @@ export interface Flooded {
   readonly counters: Counters;
 }
 
+/**
+ * A SYN that the machine had no time for is repeated after 1, 2 and 4 s by the client's kernel; three in a row
+ * are not to be explained by load.
+ */
+export const VISIT_MS_MAX = 7_000;
+/** Once the flood goes on: what a garbage collector leaves lying about. */
+const GROWTH_LATER_MAX = 8 * MIB;
+/** A visit's verdict is remembered for a minute (T_RECORD); the rest of it is garbage. */
+export const VISIT_BYTES_MAX = 16 * 1024;
+
+/** How much the forwarder's memory may grow while the flood goes on. */
+export function growthMax({ visits }: Flooded): number {
+  return GROWTH_LATER_MAX + visits.length * VISIT_BYTES_MAX;
+}
+
 const GROUPS = [
   { kind: "download", host: "api.example", count: 4 },
   { kind: "upload", host: "api.example", count: 4 },
