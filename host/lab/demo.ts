@@ -6,6 +6,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { BatonError } from "../errors.ts";
 import { jsonLine } from "../observe/json.ts";
+import type { Cluster } from "./cluster.ts";
 import type { ImpairedPath, Print } from "./command.ts";
 import { Evidence } from "./evidence.ts";
 import { LabUnavailable, openLab, type OwnLab } from "./lab.ts";
@@ -56,8 +57,13 @@ export async function labDemo(options: DemoOptions, print: Print): Promise<numbe
     return simulate(error.message.replace(/^lab: /, ""));
   }
   try {
-    const report = await untilStopped(lab, stop, runIn(lab, options, print, started));
-    if (options.keep === true) await holdOpen(lab, stop, options.json ? () => undefined : print);
+    const { report, cluster } = await untilStopped(lab, stop, runIn(lab, options, print, started));
+    if (options.keep !== true) return report.ok ? 0 : 1;
+    try {
+      await holdOpen(lab, stop, options.json ? () => undefined : print);
+    } finally {
+      await cluster.stop(); // A daemon that is killed with its namespace leaves its control socket.
+    }
     return report.ok ? 0 : 1;
   } finally {
     await lab.close();
@@ -97,7 +103,7 @@ async function runIn(
   options: DemoOptions,
   print: Print,
   started: number,
-): Promise<DemoReport> {
+): Promise<{ report: DemoReport; cluster: Cluster }> {
   const { json = false, keep = false, bytes = BYTES } = options;
   const say: Print = json ? () => undefined : print;
   for (const { path, ...impairment } of options.impair ?? []) {
@@ -113,7 +119,7 @@ async function runIn(
   const ms = performance.now() - started;
   const report = summarise(outcomes, connections, evidence, ends, ms);
   print(json ? jsonLine(reportFields(report)) : showReport(report));
-  return report;
+  return { report, cluster };
 }
 
 async function visitAll(

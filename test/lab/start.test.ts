@@ -1,12 +1,13 @@
 /** `baton lab` as a user types it: the processes, their output, their end. */
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { controlPath } from "../../host/config/flags.ts";
 import { labOrSkip, marked, until } from "../support/lab.ts";
 
 const MAIN = fileURLToPath(new URL("../../host/cli/main.js", import.meta.url));
@@ -52,6 +53,12 @@ async function withCommand(args: string[], body: (run: Run) => Promise<void>): P
   }
 }
 
+/** The control socket that a forwarder of ours has made; undefined where it may not, or is gone. */
+function controlSocket(): number | undefined {
+  const found = statSync(controlPath("forwarder"), { throwIfNoEntry: false });
+  return found?.uid === process.getuid?.() ? found?.ino : undefined;
+}
+
 start("--json prints one object and nothing else, and ends with status 0", async () => {
   await withCommand(["demo", "--json", "--size", "1M"], async ({ ended, output, errors }) => {
     assert.is(await ended, 0, output() + errors());
@@ -76,8 +83,10 @@ start("--keep leaves the lab up: the lines it prints work, then Ctrl-C ends it a
         return (JSON.parse(stdout) as { backend: string }).backend;
       });
       assert.equal(answers, ["b1", "b2", "b2"]);
+      const socket = controlSocket();
       child.kill("SIGINT");
       assert.is(await ended, 0);
+      if (socket !== undefined) assert.is.not(controlSocket(), socket, "its socket is gone, too");
     },
   );
 });
