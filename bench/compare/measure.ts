@@ -74,6 +74,7 @@ export class Bench {
   }
 
   async load(system: System, load: Load, seconds: number): Promise<Sample> {
+    if (load === "connect") await this.systems.changeClient(system.target);
     const before = this.#now(system);
     const result =
       load === "1g"

@@ -51,6 +51,9 @@ export const LIBRARY_NODE = "b2";
 const UPSTREAM_NODE = "b1";
 const PROXY_NODE = "proxy";
 const SERVICE_PORT = 80;
+/** Last numbers of the addresses that the client takes; its own is below. */
+const CLIENT_FIRST = 10;
+const CLIENT_LAST = 250;
 const START_TRIES = 200;
 const PROXY_PORTS = { haproxy: 8001, "haproxy-splice": 8002, nginx: 8003 } as const;
 
@@ -60,6 +63,8 @@ export class Systems {
   readonly systems: readonly System[];
   readonly skipped: readonly Skip[];
   readonly #folder: string;
+  /** The last number of its address. */
+  #client = CLIENT_FIRST;
 
   private constructor(
     lab: OwnLab,
@@ -119,6 +124,23 @@ export class Systems {
     }
   }
 
+  /**
+   * From now on the client has another address: connections by the thousand come from many clients, as a rule, and one
+   * of them does not use its port again within the minute of TIME-WAIT.
+   */
+  async changeClient({ address }: Target): Promise<void> {
+    const { client } = this.lab.nodes;
+    const { device, gateway4, address4 } = client.address;
+    this.#client = this.#client === CLIENT_LAST ? CLIENT_FIRST : this.#client + 1;
+    const source = address4.replace(/\d+$/, String(this.#client));
+    const words = [
+      `ip address replace ${source}/24 dev ${device}`,
+      `ip route replace ${address}/32 via ${gateway4} src ${source}`,
+    ].join(" && ");
+    const { status, stderr } = await client.run("sh", ["-c", words]);
+    if (status !== 0) throw new Error(`client ${source}: expected a route, got ${stderr.trim()}`);
+  }
+
   /** What did not end in order. */
   async close(): Promise<string[]> {
     const ends = await this.cluster.stop();
@@ -130,12 +152,14 @@ export class Systems {
 
 /**
  * A client that closes first keeps its port for a minute: 28,000 ports to one service address are 470
- * connections a second, whatever a balancer can do. With timestamps a port may be used again after a second.
+ * connections a second, whatever a balancer can do. With timestamps a port may be used again after a second; and
+ * there are more of them.
  */
 async function reusePorts(client: LabNode): Promise<void> {
-  const path = "/proc/sys/net/ipv4/tcp_tw_reuse";
-  const { status, stderr } = await client.run("sh", ["-c", `echo 1 > ${path}`]);
-  if (status !== 0) throw new Error(`${path}: expected to write 1, got ${stderr.trim()}`);
+  const path = "/proc/sys/net/ipv4";
+  const words = `echo 1 > ${path}/tcp_tw_reuse && echo 1024 65535 > ${path}/ip_local_port_range`;
+  const { status, stderr } = await client.run("sh", ["-c", words]);
+  if (status !== 0) throw new Error(`${path}: expected to write ports, got ${stderr.trim()}`);
 }
 
 async function start(
