@@ -40,6 +40,7 @@ interface Flags {
   readonly waits?: string;
   readonly ownStack?: string;
   readonly byRequest?: boolean;
+  readonly eachLink?: boolean;
   readonly plain?: boolean;
 }
 
@@ -65,6 +66,8 @@ export function addSim(program: Command): void {
     .option("--backends <COUNT>", "this many backends")
     .option("--classifiers <COUNT>", "this many classifiers on nodes of their own")
     .option("--faults <PERCENT>", "the highest percentage of each fault of a path; 0: none")
+    .option("--each-link", "each link has faults of its own in each direction")
+    .option("--no-each-link", "links into one node are alike, and those into all clients")
     .option("--fault-kinds <KINDS>", "loss, duplicate, reorder, corrupt, delay, mtu: only these")
     .option("--troubles <KINDS>", "what happens to nodes, separated by commas; none: nothing")
     .option("--body <BYTES>", "the largest body of a request or an answer")
@@ -115,6 +118,7 @@ async function given(flags: Flags): Promise<Given> {
     classifiers: count(flags.classifiers, "--classifiers", 0, CLASSIFIERS_MAX),
     backends: count(flags.backends, "--backends", 1, BACKENDS_MAX),
     faultPercentMax: count(flags.faults, "--faults", 0, 100),
+    isEachLink: flags.eachLink,
     faultKinds: words(flags.faultKinds, "--fault-kinds", FAULT_KINDS),
     troubles: words(flags.troubles, "--troubles", TROUBLE_KINDS),
     bodyMax: count(flags.body, "--body", 1, BODY_MAX),

@@ -10,10 +10,11 @@ export type FaultKind = "loss" | "duplicate" | "reorder" | "corrupt" | "delay" |
 
 export interface FaultRange {
   readonly faultPercentMax: number;
+  readonly isEachLink: boolean;
   readonly faultKinds: readonly FaultKind[];
 }
 
-/** Faults of every path between nodes. */
+/** Faults of every path between nodes, and of those to and from clients. */
 export function drawPaths(
   root: SeededRandom,
   network: Network,
@@ -22,6 +23,11 @@ export function drawPaths(
 ): void {
   network.setFaults("*", "*", drawFaults(root.child("*"), range));
   if (range.faultPercentMax === 0) return;
+  if (range.isEachLink) {
+    const links = root.child("each link");
+    network.drawn = (from, to) => drawFaults(links.child(`${from}>${to}`), range);
+    return;
+  }
   // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
   const isFirstHop = root.child("corrupted hop").chance(50);
   for (const name of [FORWARDER, ...backends]) {
@@ -30,6 +36,18 @@ export function drawPaths(
     network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
     network.setFaults("*", udpPlace(name), drawFaults(root.child(udpPlace(name)), range));
   }
+}
+
+/** The link of one client takes shorter packets than the others. */
+export function narrow(
+  random: SeededRandom,
+  network: Network,
+  range: FaultRange,
+  place: string,
+  mtu: number,
+): void {
+  if (range.isEachLink) network.setMtu(place, mtu);
+  else network.setFaults("*", place, { ...drawFaults(random, range), mtu });
 }
 
 /** A kind that is left out is drawn all the same: the others stay what they were. */

@@ -128,6 +128,11 @@ export function isWithin({ from, to }: Range, seq: number): boolean {
   return !after(from, seq) && !after(seq, to);
 }
 
+/** A SYN-ACK, said again, for a late SYN of an earlier connection of the port: nobody took it. */
+export function isFormerAnswer({ former }: Flow, { seq }: TcpPacket): boolean {
+  return former.some(({ from, to }) => from === seq && to === add(from, 1));
+}
+
 /** The half-open connection that a late SYN made has nothing to say but where it stands. */
 export function isOfLateSyn({ lateIss, iss }: Flow, { seq, ack, payload }: TcpPacket): boolean {
   return payload.length === 0 && lateIss.has(add(seq, -1)) && ack === add(iss, 1);

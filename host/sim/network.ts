@@ -58,6 +58,8 @@ type Receiver = (bytes: Uint8Array, from: string) => void;
 interface Place {
   readonly name: string;
   receiver: Receiver | undefined;
+  /** Of the link there, whatever else is wrong with a way into it. */
+  mtu: number | undefined;
   /** Ways into it, by where they begin. */
   readonly ways: Map<string, Way>;
 }
@@ -96,6 +98,9 @@ export class Network {
   tooBig: (bytes: Uint8Array, mtu: number) => { to: string; bytes: Uint8Array } | undefined = () =>
     undefined;
 
+  /** Faults of a way for which nothing but "any to any" was set: the same ones whenever it is asked. */
+  drawn: ((from: string, to: string) => Faults) | undefined;
+
   /** Such a packet is left as it is: two flipped bits can cancel in a checksum, and TCP's is end to end. */
   isDamaged: (to: string, bytes: Uint8Array) => boolean = () => false;
 
@@ -112,6 +117,11 @@ export class Network {
   /** What is sent to `place` from now on is lost: it crashed or is cut off. */
   detach(place: string): void {
     this.#place(place).receiver = undefined;
+  }
+
+  /** Longer packets than that do not come into this place (`tooBig`). */
+  setMtu(place: string, mtu: number): void {
+    this.#place(place).mtu = mtu;
   }
 
   /** Packets to this IP address (text form) go to that place. */
@@ -145,9 +155,10 @@ export class Network {
     const place = this.#place(to);
     const way = this.#way(from, place);
     const { faults } = way;
-    if (faults.mtu !== undefined && bytes.length > faults.mtu) {
+    const mtu = faults.mtu ?? place.mtu;
+    if (mtu !== undefined && bytes.length > mtu) {
       this.trace?.(from, to, bytes, nowUs, "too big");
-      return this.#reject(bytes, faults.mtu);
+      return this.#reject(bytes, mtu);
     }
     if (way.random.chance(faults.lossPercent)) {
       this.counters.lost++;
@@ -208,7 +219,7 @@ export class Network {
   #place(name: string): Place {
     let place = this.#places.get(name);
     if (!place) {
-      place = { name, receiver: undefined, ways: new Map() };
+      place = { name, receiver: undefined, mtu: undefined, ways: new Map() };
       this.#places.set(name, place);
     }
     return place;
@@ -233,6 +244,7 @@ export class Network {
       this.#faults.get(`${from}>${to}`) ??
       this.#faults.get(`${from}>*`) ??
       this.#faults.get(`*>${to}`) ??
+      this.drawn?.(from, to) ??
       this.#faults.get("*>*") ??
       NO_FAULTS
     );

@@ -11,6 +11,7 @@
 import {
   choose,
   contend,
+  isFormerAnswer,
   isOfLateSyn,
   isOver,
   isWithin,
@@ -283,7 +284,8 @@ export class Oracle {
       begin(next, node, segment, object);
       return;
     }
-    if (flow.lateIss.has(segment.seq) || this.#ghostOf(key, node, segment)) return;
+    if (flow.lateIss.has(segment.seq) || isFormerAnswer(flow, segment)) return;
+    if (this.#ghostOf(key, node, segment)) return;
     if (segment.ack !== add(flow.iss, 1)) return object("I2", "SYN-ACK of a SYN never sent");
     if (flow.owners.at(-1) === markOf(node)) return timestamps(flow, segment, object);
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.

@@ -11,7 +11,7 @@ import { parseRouting, createRouter } from "../routing/router.ts";
 import { Cluster, FORWARDER } from "./cluster.ts";
 import { Doubts } from "./doubt.ts";
 import { Digest } from "./digest.ts";
-import { drawFaults, drawPaths, drawPlan } from "./draw.ts";
+import { drawPaths, drawPlan, narrow } from "./draw.ts";
 import { settle } from "./leftovers.ts";
 import { Oracle, type Emitter } from "./oracle.ts";
 import { GIVE_UP_US, Losses } from "./losses.ts";
@@ -307,10 +307,7 @@ class Run {
     const place = placeOf(index);
     const mtu = random.pick([1500, 1500, 1500, 1400, 1280]);
     if (mtu < 1500 && !isPlain && faultKinds.includes("mtu")) {
-      this.#cluster.network.setFaults("*", place, {
-        ...drawFaults(random.child("path"), this.#scenario),
-        mtu,
-      });
+      narrow(random.child("path"), this.#cluster.network, this.#scenario, place, mtu);
     }
     let number = index * CONNECTIONS_MAX;
     const range = { backends, bodyMax, isPlain, mannerPercent, waitPercent };

@@ -15,6 +15,8 @@ export interface Scenario {
   readonly clients: readonly number[];
   /** Highest percentage of each fault of a path; 0: a perfect network. */
   readonly faultPercentMax: number;
+  /** Each link has rates of its own in each direction; else those into one node are alike, and into all clients. */
+  readonly isEachLink: boolean;
   /** Kinds of faults that there are at all. */
   readonly faultKinds: readonly FaultKind[];
   /** Largest body of a request or an answer. */
@@ -65,6 +67,8 @@ export const TROUBLE_KINDS: readonly (TroubleKind | "none")[] = [
 /** Those that a seed's other troubles sometimes make way for. */
 const RARE_TROUBLES = [...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS];
 const RARE_PERCENT = 30;
+/** Some runs have bad links everywhere at once, which few would have that draw each. */
+const EACH_LINK_PERCENT = 80;
 /** How many slow blobs come just when T_EARLY ends, which few would do by chance. */
 const LATE_PERCENT = 50;
 
@@ -92,6 +96,7 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
     backends: random.pick([2, 2, 3, 4, 6]),
     classifiers: share("classifiers", [0, 0, 0, 1, 2, 3]),
     faultPercentMax: random.pick([0, 1, 3, 10]),
+    isEachLink: random.child("each link").chance(EACH_LINK_PERCENT),
     faultKinds: FAULT_KINDS,
     // Much of everything at once takes long and shows nothing new.
     bodyMax: count > 20 ? random.pick([100, 5000]) : random.pick([100, 5000, 300_000]),
@@ -130,6 +135,7 @@ export function scenarioFlags(scenario: Scenario): string {
     `--classifiers ${scenario.classifiers}`,
     isFirst ? `--clients ${clients.length}` : `--only-clients ${list(clients)}`,
     `--faults ${scenario.faultPercentMax}`,
+    scenario.isEachLink ? "--each-link" : "--no-each-link",
     ...(faultKinds.length < FAULT_KINDS.length ? [`--fault-kinds ${list(faultKinds)}`] : []),
     `--body ${scenario.bodyMax}`,
     `--connections ${scenario.connectionsMax}`,

@@ -62,6 +62,7 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
   if (scenario.mannerPercent > 0) yield { ...scenario, mannerPercent: 0 };
   if (scenario.waitPercent > 0) yield { ...scenario, waitPercent: 0 };
   if (scenario.stackPercent > 0) yield { ...scenario, stackPercent: 0 };
+  if (scenario.isEachLink) yield { ...scenario, isEachLink: false };
   if (scenario.isByRequest) yield { ...scenario, isByRequest: false };
   if (!scenario.isPlain) yield { ...scenario, isPlain: true };
   if (connectionsMax > 1) yield { ...scenario, connectionsMax: connectionsMax - 1 };

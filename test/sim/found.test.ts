@@ -10,6 +10,7 @@ const found = suite("failures that seeds found");
 
 /** What a seed draws beside what is given here may change; these are found only as they were. */
 const OTHERWISE = {
+  isEachLink: false,
   classifiers: 0,
   mannerPercent: 0,
   waitPercent: 0,
@@ -239,6 +240,18 @@ found("asks no cause of a node that stood still and never heard how its move had
   const lossy = { faultPercentMax: 1, clockPpmMax: 500, movePercent: 20, waitPercent: 60 };
   const mixed = { mannerPercent: 10, stackPercent: 100, isByRequest: false };
   again({ seed: 10007655, ...many, ...lossy, ...mixed, troubles: ["long-pause", "partition"] });
+});
+
+found("knows the SYN-ACK, said again, for a late SYN of an earlier connection of the port", () => {
+  const one = { backends: 4, classifiers: 2, clients: 11, connectionsMax: 4, bodyMax: 100 };
+  const lossy = { faultPercentMax: 10, isEachLink: true, clockPpmMax: 100, movePercent: 20 };
+  again({
+    seed: 20001371,
+    ...one,
+    ...lossy,
+    waitPercent: 60,
+    troubles: ["client-cut", "partition"],
+  });
 });
 
 found.run();

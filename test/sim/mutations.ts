@@ -15,7 +15,7 @@ export interface Mutation {
 }
 
 /** What a seed draws besides makes these so rare that sixty seeds need not meet them. */
-const AS_EVER = "--classifiers 0 --own-stack 0 --manners 0 --no-by-request";
+const AS_EVER = "--no-each-link --classifiers 0 --own-stack 0 --manners 0 --no-by-request";
 
 export const MUTATIONS: readonly Mutation[] = [
   {

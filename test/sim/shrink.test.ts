@@ -37,6 +37,8 @@ scenarios("leave nothing out that a node or a client may do", () => {
   }
   const byRequest = drawn.filter(({ isByRequest }) => isByRequest).length;
   assert.ok(byRequest > 200 && byRequest < 300, `${byRequest} of 1000 seeds`);
+  const eachLink = drawn.filter(({ isEachLink }) => isEachLink).length;
+  assert.ok(eachLink > 750 && eachLink < 850, `${eachLink} of 1000 seeds`);
 });
 
 const fail = (what: string) => ({ problems: [`1.000 ms: ${what}`] });
