@@ -276,10 +276,11 @@ export class Core {
 
   // ---- mapping table
 
+  /** False: the table is full, or the tuple's local end is none of this node's services. */
   mapSet(tuple: Tuple, action: MapAction, peer: number, flow: number): boolean {
     this.#structures.writeTuple(tuple);
     const result = this.#abi.mapSet(this.mapActions[action], peer, flow);
-    if (result === this.err["FULL"]) return false;
+    if (result === this.err["FULL"] || result === this.err["NOT_FOUND"]) return false;
     this.#check("mapSet", result);
     return true;
   }

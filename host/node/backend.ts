@@ -37,6 +37,9 @@ export interface Acceptor {
   accept(connection: Connection): void;
 }
 
+/** Errors that wait for the next turn. */
+const ICMP_MAX = 4096;
+
 export interface BackendOptions {
   readonly id: NodeId;
   readonly core: Core;
@@ -75,7 +78,7 @@ export class Backend implements Role {
   readonly migrator: Migrator;
   readonly moves: Moves;
   readonly drainage: Drain;
-  readonly counters = { arrived: 0, released: 0 };
+  readonly counters = { arrived: 0, released: 0, icmpOverflowed: 0 };
   readonly #options: BackendOptions;
   readonly #peers: PeerIndexes;
   readonly #postbox: Postbox;
@@ -208,7 +211,7 @@ export class Backend implements Role {
     const message = this.#postbox.open(bytes, peer);
     if (!message) return;
     if (message.type === "heartbeat") this.migrator.heard(peer);
-    else if (message.type === "icmp") this.#icmp.push(message.packet);
+    else if (message.type === "icmp") this.#takeIcmp(message.packet);
     else if (message.type === "drain") this.#ordered(peer, message.on);
     else this.migrator.handle(peer, epoch, message);
   }
@@ -292,6 +295,11 @@ export class Backend implements Role {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#options.events?.restart();
+  }
+
+  #takeIcmp(packet: Uint8Array): void {
+    if (this.#icmp.length < ICMP_MAX) this.#icmp.push(packet);
+    else this.counters.icmpOverflowed++;
   }
 
   #inject(packet: Uint8Array): void {

@@ -29,7 +29,7 @@ export interface Mapping {
 /** The core's mapping table, by 4-tuple. */
 export interface MappingTable {
   get(tuple: Tuple): Mapping | undefined;
-  /** False: full. Changing an entry that is present never fails. */
+  /** False: full, or no connection of a service here. Changing an entry that is present never fails. */
   set(tuple: Tuple, mapping: Mapping): boolean;
   delete(tuple: Tuple): void;
   /** What its owner knew of a client from whom nothing has been seen yet. */
@@ -61,6 +61,8 @@ export interface JudgeWorld {
   reinject(packet: Uint8Array, tuple: Tuple | undefined, hint: SynHint | undefined): void;
   /** Packets of unmapped flows that this forwarder has sent to classifiers so far (R24). */
   relayed(): number;
+  /** Its stack accepts connections of this forwarder's services. */
+  isReader(node: NodeId): boolean;
   /** Members of a pool for this client, in order of preference; undefined for an unknown one. */
   pool(id: NodeId, tuple: Tuple): readonly NodeId[] | undefined;
 }
@@ -155,11 +157,23 @@ export class Book {
     return entry.own.node === node && entry.own.epoch === epoch ? entry : undefined;
   }
 
-  /** The target of a blob, when it comes from the owner and while the connection is handed over (R13). */
-  heirOf(source: NodeId, { flow, sourceEpoch, targetEpoch }: BlobHead): NodeId | undefined {
+  /**
+   * The target of a blob, when it comes from the owner and while the connection is handed over (R13): this one, and no
+   * other, for a target that has another one frozen would take its later generation for a verdict (R3).
+   */
+  heirOf(source: NodeId, head: BlobHead): NodeId | undefined {
+    const { flow, sourceEpoch, targetEpoch, forwarder, forwarderEpoch, tuple } = head;
     const entry = this.openFrom(flow, source, sourceEpoch);
-    const isOpen = entry?.next.flow === flow && entry.next.epoch === targetEpoch;
-    return isOpen ? entry.next.node : undefined;
+    if (entry?.next.flow !== flow || entry.next.epoch !== targetEpoch) return undefined;
+    const isOurs = forwarder === this.self && forwarderEpoch === this.epoch;
+    const isIt = head.source === source && isOurs && tupleKey(tuple) === entry.key;
+    return isIt ? entry.next.node : undefined;
+  }
+
+  /** A connection is being handed over under this flow. */
+  isOpen(flow: FlowId): boolean {
+    const entry = this.byFlow.get(flow);
+    return entry !== undefined && entry.state !== "tomb";
   }
 
   tombOf(flow: FlowId): Tomb | undefined {

@@ -8,6 +8,7 @@ import type { Core, CoreEvent } from "../core/core.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { Router } from "../routing/route.ts";
 import type { Epoch, NodeId, Transport } from "../transport/transport.ts";
+import { Census } from "./census.ts";
 import { Classifier } from "./classifier.ts";
 import { Dispatch, type DispatchEvents, type Health, type NodeName } from "./dispatch.ts";
 import type { Routing } from "./connection.ts";
@@ -15,10 +16,10 @@ import type { Role } from "./engine.ts";
 import type { Cipher, Clock, Log } from "./environment.ts";
 import { Handbacks } from "./handbacks.ts";
 import { PeerIndexes } from "./indexes.ts";
-import type { CensusItem, HeartbeatMessage, Message, RelayMessage } from "./messages.ts";
+import type { HeartbeatMessage, Message, RelayMessage } from "./messages.ts";
 import type { VerdictMessage } from "./messages.ts";
 import { Migrator } from "./migrator.ts";
-import { clientTuple, isSyn } from "./packet.ts";
+import { clientTuple, hasTcpHeader, isSyn } from "./packet.ts";
 import { Paths } from "./paths.ts";
 import { setPatience, type Patience } from "./patience.ts";
 import { Pools } from "./pools.ts";
@@ -69,8 +70,6 @@ interface Relayed {
   readonly packet: Uint8Array;
   readonly message: RelayMessage;
 }
-
-const UNHEARD: Health = { usable: false, mayReturn: true, load: 0 };
 const RELAYED_MAX = 4096; // packets that wait for the next turn
 
 export class ClassifierNode implements Role {
@@ -86,6 +85,7 @@ export class ClassifierNode implements Role {
     late: 0,
     stray: 0,
     icmp: 0,
+    malformed: 0,
   };
   readonly #options: ClassifierNodeOptions;
   readonly #peers: PeerIndexes;
@@ -96,7 +96,7 @@ export class ClassifierNode implements Role {
   readonly #timers: Timers;
   readonly #standstill: Standstill;
   readonly #verdicts = new Spoken();
-  readonly #census = new Map<NodeId, CensusItem>();
+  readonly #census: Census;
   #relayed: Relayed[] = [];
   #icmp: Uint8Array[] = [];
   /** The packet that the core has in hand. */
@@ -118,7 +118,8 @@ export class ClassifierNode implements Role {
     this.#handbacks = new Handbacks(core, this.#peers);
     core.setMode("host-unknown");
     this.migrator = this.#newMigrator();
-    const health = (backend: NodeId): Health | undefined => this.#healthOf(backend);
+    this.#census = new Census(options.backends.map((backend) => backend.id));
+    const health = (backend: NodeId): Health | undefined => this.#census.healthOf(backend);
     this.dispatch = new Dispatch(options.backends, {
       clock,
       events,
@@ -171,10 +172,11 @@ export class ClassifierNode implements Role {
     else if (message.type === "heartbeat") {
       this.migrator.heard(peer);
       this.#paths.heard(peer, message.mtu);
-    } else if (message.type === "icmp") this.#icmp.push(message.packet);
-    else if (message.type === "census") {
-      for (const item of message.items) this.#census.set(item.node, item);
-    } else this.migrator.handle(peer, epoch, message);
+    } else if (message.type === "icmp") {
+      if (this.#icmp.length < RELAYED_MAX) this.#icmp.push(message.packet);
+      else this.counters.overflowed++;
+    } else if (message.type === "census") this.#census.hear(message.items);
+    else this.migrator.handle(peer, epoch, message);
   }
 
   peerEpoch(peer: NodeId, epoch: Epoch): void {
@@ -274,7 +276,8 @@ export class ClassifierNode implements Role {
   #take(forwarder: NodeId, message: RelayMessage): void {
     const isBehind = this.#standstill.isBehind(this.#options.clock.nowUs());
     this.counters.relayed++;
-    if (isBehind && isSyn(message.packet)) this.counters.late++;
+    if (!hasTcpHeader(message.packet)) this.counters.malformed++;
+    else if (isBehind && isSyn(message.packet)) this.counters.late++;
     else if (this.#verdicts.haveOvertaken(forwarder, message.order)) {
       this.counters.overtaken++;
       this.#giveBack(forwarder, message, true);
@@ -292,7 +295,9 @@ export class ClassifierNode implements Role {
   /** What came before a verdict is given to the stack before it: what it can have overtaken is on its way still. */
   #verdict(forwarder: NodeId, epoch: Epoch, message: VerdictMessage): void {
     this.#giveAll();
-    this.#verdicts.heard(forwarder, message.relayed);
+    // Of others nothing here is let go: a number out of nowhere would send every packet back for ever.
+    const ours = this.migrator.outgoing.ofFlow(forwarder, message.flow);
+    if (ours) this.#verdicts.heard(forwarder, message.relayed);
     this.migrator.handle(forwarder, epoch, message);
   }
 
@@ -362,11 +367,6 @@ export class ClassifierNode implements Role {
 
   #firstForwarder(): NodeId {
     return this.#options.forwarders[0] ?? "";
-  }
-
-  /** Until a forwarder has said how the backends are, each may be usable in a moment. */
-  #healthOf(backend: NodeId): Health | undefined {
-    return this.#census.size === 0 ? UNHEARD : this.#census.get(backend);
   }
 
   #refusal(): "full" | "draining" | undefined {

@@ -170,6 +170,7 @@ export function readTuple(from: Reader): Tuple {
   const family = pick(from, FAMILIES, from.u32() / 2 - 2);
   const remotePort = from.u16();
   const localPort = from.u16();
+  from.check(remotePort !== 0 && localPort !== 0); // No connection has it (RFC 6335 6).
   const remote = readAddress(from, family);
   const local = from.known(family === 4 ? 4 : 16);
   from.zero(family === 4 ? 12 : 0);

@@ -268,7 +268,8 @@ export class Forwarder implements Role {
         send: (node, message, onOutcome) =>
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
         reinject: (packet, tuple, hint) => this.#again.add(packet, tuple, hint),
-        relayed: () => this.relay.relayed,
+        relayed: () => this.relay.speak(),
+        isReader: (node) => (this.relay.isOn ? this.#classifiers.includes(node) : node === id),
         pool: (id, tuple) =>
           id === CLASSIFIERS ? this.#readers(tuple) : this.#pools.members(id, tuple),
       },

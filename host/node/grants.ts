@@ -33,7 +33,9 @@ export class Grants {
       this.reopen(entry);
     }
     const mapping = this.book.world.table.get(message.tuple);
-    if (!owns(own, mapping)) {
+    // R18: only who reads requests has a connection that no flow names.
+    const isReaders = mapping !== undefined || this.book.world.isReader(own.node);
+    if (!isReaders || !owns(own, mapping)) {
       return this.deny(own, message, mapping?.action === "tomb" ? "aborted" : "not-owner");
     }
     this.reserve(own, message, key, mapping === undefined);

@@ -157,7 +157,7 @@ export class Migrator {
     this.reporter.report(known, epoch);
   }
 
-  handle(node: NodeId, _epoch: Epoch, message: Message): void {
+  handle(node: NodeId, epoch: Epoch, message: Message): void {
     this.heard(node);
     switch (message.type) {
       case "grant":
@@ -176,6 +176,8 @@ export class Migrator {
         return this.arrivals.handleQuery(node, message);
       case "hello": {
         const known = this.forwarders.get(node);
+        // The transport has proved which epoch it speaks in; another one would turn this node deaf.
+        if (message.forwarderEpoch !== epoch) return this.count("stale-hello");
         this.handleEpoch(node, message.forwarderEpoch);
         if (known && message.slice !== undefined) known.slice = message.slice;
         return;

@@ -8,6 +8,9 @@ import { IP_PROTOCOL_TCP, checksumOf, cutSegments, get16, put16, tcpOffset } fro
 
 const NEEDS_CSUM = 1;
 const TCP_FLAGS_OFF = 13;
+const TCP_HEADER_LEN = 20;
+const IP4_HEADER_LEN = 20;
+const IP6_HEADER_LEN = 40;
 const SYN = 2;
 const ACK = 16;
 
@@ -34,6 +37,13 @@ function wirePacket(batch: PacketBatch, index: number): Uint8Array | undefined {
   if (at + 2 > bytes.length) return undefined;
   put16(bytes, at, checksumOf(bytes, start, bytes.length, 0));
   return bytes;
+}
+
+/** Whether the headers of a packet that came in a message are there at all; what they say is the core's to check. */
+export function hasTcpHeader(bytes: Uint8Array): boolean {
+  const version = (bytes[0] ?? 0) >> 4;
+  const length = version === 4 ? IP4_HEADER_LEN : version === 6 ? IP6_HEADER_LEN : Infinity;
+  return bytes.length >= length && bytes.length >= tcpOffset(bytes) + TCP_HEADER_LEN;
 }
 
 /** A first SYN: it begins a connection, and is the only packet that TIME-WAIT gives back with a hint. */

@@ -106,9 +106,16 @@ export class Recovery {
   /** A blob refused for its old epoch (R21): when nobody claims its connection, the client must hear it. */
   handleOrphan(epoch: Epoch, connection: FarConnection): void {
     if (epoch === this.book.epoch) return;
+    // T_RECORD after recovery no blob of an earlier epoch can be on its way: whoever speaks of one is confused.
+    if (this.nowUs() >= this.endUs + this.book.timers.recordUs)
+      return this.book.count("orphans-late");
     if (!this.isOn) return this.resetOrphan(connection);
     if (this.orphans.size >= ORPHANS_MAX) return this.book.count("orphans-dropped");
     this.orphans.set(`${this.orphans.size}`, connection);
+  }
+
+  private nowUs(): number {
+    return this.book.world.clock.nowUs();
   }
 
   private reportOf(peer: Peer, message: SyncMessage): Report | undefined {
@@ -164,6 +171,10 @@ export class Recovery {
     if (item.record === "active") this.adopt(own, item.connection);
     if (item.record !== "frozen" || !item.next) return;
     const { flow, target, targetEpoch } = item.next;
+    // This epoch has given the identifiers out itself: a late or confused report must not speak for others.
+    if (this.book.isOpen(flow) || this.book.isOpen(item.flow)) {
+      return this.book.count("claims-refused");
+    }
     const next = { node: target, epoch: targetEpoch, flow };
     this.claims.push({ own, next, connection: item.connection });
   }
@@ -278,7 +289,11 @@ export class Recovery {
   private resetOrphan(connection: FarConnection): void {
     const { tuple, reset } = connection;
     const isKnown = this.book.world.table.get(tuple) !== undefined || this.book.entryOf(tuple);
-    if (!isKnown) this.tombs.bury(tuple, [], [], reset);
+    if (isKnown) return;
+    if (this.book.entries.size >= this.book.limits.entriesMax) {
+      return this.book.count("orphans-dropped");
+    }
+    this.tombs.bury(tuple, [], [], reset);
   }
 }
 

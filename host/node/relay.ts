@@ -17,7 +17,7 @@ import { rendezvousRank } from "../routing/policy.ts";
 import type { NodeId } from "../transport/transport.ts";
 import type { Mapping } from "./book.ts";
 import type { RelayMessage, SynHint } from "./messages.ts";
-import { clientTuple, isSyn } from "./packet.ts";
+import { clientTuple, hasTcpHeader, isSyn } from "./packet.ts";
 import type { Peer, Peers } from "./peers.ts";
 
 export interface RelayWorld {
@@ -46,7 +46,10 @@ export class Relay {
     bounced: 0,
     refused: 0,
     synDropped: 0,
+    malformed: 0,
   };
+  /** What the latest verdict said. */
+  private spoken = 0;
 
   constructor(
     private readonly classifiers: readonly NodeId[],
@@ -57,9 +60,10 @@ export class Relay {
     return this.classifiers.length > 0;
   }
 
-  /** Packets relayed so far: the number of the last one. */
-  get relayed(): number {
-    return this.counters.sent;
+  /** Packets relayed so far, the number of the last one: a verdict says it (R24). */
+  speak(): number {
+    this.spoken = this.counters.sent;
+    return this.spoken;
   }
 
   /** Classifiers that may read a connection's next request, the first choice first. */
@@ -74,10 +78,15 @@ export class Relay {
   }
 
   /** A classifier knows nothing of this packet's connection: whoever has it now gets it, or the next is asked. */
-  returned(node: NodeId, { packet, asked, isOvertaken, hint }: RelayMessage): void {
+  returned(node: NodeId, { packet, asked, order, isOvertaken, hint }: RelayMessage): void {
     this.counters.returned++;
     if (this.world.isRecovering()) return;
-    if (isOvertaken) {
+    if (!hasTcpHeader(packet)) {
+      this.counters.malformed++;
+      return;
+    }
+    // No verdict can have overtaken a later packet; one that came back for ever would.
+    if (isOvertaken && order <= this.spoken) {
       this.counters.overtaken++;
       return this.world.reinject(packet, hint); // Under a new number when it is relayed again, to the same one or not.
     }

@@ -37,9 +37,9 @@ export const tuple: fc.Arbitrary<Tuple> = fc
     return shape({
       family: fc.constant(family),
       remote: address,
-      remotePort: u16,
+      remotePort: half,
       local: address,
-      localPort: u16,
+      localPort: half,
     });
   });
 const reset: fc.Arbitrary<ResetData> = shape({

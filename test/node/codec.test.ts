@@ -86,6 +86,21 @@ codec("takes no flow identifier with a zero half where a flow must be named", ()
 /** Of the head of a BLOB, without the bytes that follow it. */
 const HEAD_SIZE = 156;
 
+codec("takes no 4-tuple with a port 0, which no connection has", () => {
+  const found: Record<string, unknown>[] = [];
+  fc.assert(
+    fc.property(messages.query, fc.constantFrom("remotePort", "localPort"), (message, port) => {
+      const [first, ...rest] = message.type === "query" ? message.items : [];
+      if (!first) return;
+      found.push({ ...first });
+      const items = [{ ...first, tuple: { ...first.tuple, [port]: 0 } }, ...rest];
+      const bytes = encodeMessage({ type: "query", items });
+      assert.equal(decodeMessage(bytes), { type: "malformed", reason: "body" });
+    }),
+  );
+  assert.ok(found.length > 10);
+});
+
 codec("reads the head of a BLOB from its first bytes as from the whole", () => {
   fc.assert(
     fc.property(messages.blob, fc.nat(), (message, more) => {

@@ -42,6 +42,7 @@ function open(limits?: BookLimits) {
       send: (_to, message) => sent.push(message),
       reinject: () => undefined,
       relayed: () => 0,
+      isReader: () => true,
       pool: () => undefined,
     },
     {

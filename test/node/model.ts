@@ -298,6 +298,7 @@ export class World {
         this.reinjected.push({ packet, tuple });
       },
       relayed: () => this.relayed,
+      isReader: () => true,
       pool: () => this.ids,
     };
     const random = Uint8Array.of(this.epochs, 0x12, 0x34, 0x56);

@@ -186,13 +186,15 @@ relay("numbers what it relays, and looks up again what a verdict has overtaken (
   stage.pass(packet(1, SYN));
   const first = stage.sent.pop()!.message;
   stage.pass(packet(2));
-  assert.equal([first.order, stage.sent.pop()!.message.order, stage.relay.relayed], [1, 2, 2]);
+  assert.equal([first.order, stage.sent.pop()!.message.order, stage.relay.speak()], [1, 2, 2]);
   const late = { ...first, isOvertaken: true };
   stage.relay.returned(a, late);
   assert.equal(stage.again, [late.packet], "nobody has it: the same one may be asked again");
   assert.equal([stage.sent, stage.relay.counters.synDropped], [[], 0]);
   stage.relay.returned(a, first);
   assert.is(stage.relay.counters.synDropped, 1, "nothing is known of it, and nobody else is there");
+  stage.relay.returned(a, { ...late, order: 3 });
+  assert.equal([stage.again.length, stage.relay.counters.overtaken], [1, 1], "by no verdict");
   stage.isRecovering = true;
   stage.relay.returned(a, late);
   assert.is(stage.again.length, 1, "R17: nothing is known for certain");

@@ -98,6 +98,7 @@ function openJudge() {
     send: () => undefined,
     reinject: () => undefined,
     relayed: () => 0,
+    isReader: () => true,
     pool: () => undefined,
   };
   const random = Uint8Array.of(1, 2, 3, 4);
