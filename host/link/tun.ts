@@ -9,6 +9,7 @@ import { openTunDevice, setPersistent, deviceDrops } from "../linux/device.ts";
 import * as errno from "../linux/errno.ts";
 import { libc, type Libc } from "../linux/libc.ts";
 import { ETH_P_IP, sendPacket } from "../linux/packet.ts";
+import { PROBE_PROTOCOL } from "../linux/queues.ts";
 import type { Route } from "../linux/route.ts";
 import { claimDevice, setUpDevice, tearDownDevice } from "../linux/setup.ts";
 import { watchByLoop, watchByWorker, type Watcher } from "../linux/watcher.ts";
@@ -34,8 +35,8 @@ export interface TunOptions {
   readonly watch?: "loop" | "worker";
 }
 
-const MTU = 1500;
-const QUEUE_LEN = 4096;
+/** Of a device that was given no other. */
+export const TUN_DEFAULTS = { mtu: 1500, queueLen: 4096 } as const;
 /** IP's largest packet. */
 const PACKET_MAX = 65535;
 /**
@@ -44,17 +45,18 @@ const PACKET_MAX = 65535;
  */
 const BATCH_BYTES = 160 << 10;
 
-/** Opens and configures the device. Resolves when packets are being reported. */
+/** Opens and configures a device of one queue. Resolves when packets are being reported. */
 export async function openTun(options: TunOptions): Promise<TunLink> {
   const { name, persist = false, offload = true, routes = [], forward = true } = options;
-  const mtu = options.mtu ?? MTU;
+  const mtu = options.mtu ?? TUN_DEFAULTS.mtu;
   const found = claimDevice(name);
   const { fd } = openTunDevice({ name, kind: "tun", vnetHeader: true, offload });
-  const link = new TunLink(fd, { name, mtu, offload, persist, routes });
+  const link = new TunLink(fd, { name, mtu, offload, persist, routes, queue: 0 });
   try {
     // A device that is not to persist must go with us, also if its predecessor wanted it to stay.
     setPersistent(fd, persist);
-    setUpDevice({ name, mtu, queueLen: options.queueLen ?? QUEUE_LEN, routes, forward });
+    const queueLen = options.queueLen ?? TUN_DEFAULTS.queueLen;
+    setUpDevice({ name, mtu, queueLen, routes, forward });
     await link.start(options.watch);
     return link;
   } catch (error) {
@@ -70,6 +72,31 @@ interface TunLinkOptions {
   readonly offload: boolean;
   readonly persist: boolean;
   readonly routes: readonly Route[];
+  /** Which of the device's this is. */
+  readonly queue: number;
+}
+
+/** A queue of a device that somebody else has set up, and takes away. */
+export interface TunQueueOptions {
+  /** The descriptor of the queue; the link closes it. */
+  readonly fd: number;
+  readonly queue: number;
+  readonly name: string;
+  readonly mtu: number;
+  readonly offload: boolean;
+  readonly watch?: "loop" | "worker";
+}
+
+/** Resolves when packets are being reported. */
+export async function openTunQueue({ fd, watch, ...options }: TunQueueOptions): Promise<TunLink> {
+  const link = new TunLink(fd, { ...options, persist: true, routes: [] });
+  try {
+    await link.start(watch);
+    return link;
+  } catch (error) {
+    link.close();
+    throw error;
+  }
 }
 
 export class TunLink implements Link {
@@ -246,7 +273,7 @@ export class TunLink implements Link {
    * That is a question of the loop's turns, not of time: a packet that waits is reported within two.
    */
   async #selfTest(isBroken: () => boolean): Promise<boolean> {
-    this.#probe = probePacket();
+    this.#probe = probePacket(this.#options.queue);
     try {
       sendPacket(this.device, ETH_P_IP, new Uint8Array(0), this.#probe);
     } catch (error) {
@@ -328,10 +355,13 @@ export class TunLink implements Link {
 
 const SELF_TEST_TURNS_MAX = 100;
 
-/** An IPv4 packet from nowhere to nowhere of an experimental protocol (RFC 3692), with 16 random bytes. */
-function probePacket(): Uint8Array {
+/**
+ * An IPv4 packet from nowhere to nowhere of an experimental protocol, with 16 random bytes. The identification names
+ * the queue that it is for.
+ */
+function probePacket(queue: number): Uint8Array {
   const packet = new Uint8Array(36);
-  packet.set([0x45, 0, 0, packet.length, 0, 0, 0, 0, 1, 253]);
+  packet.set([0x45, 0, 0, packet.length, 0, queue, 0, 0, 1, PROBE_PROTOCOL]);
   packet.set(randomBytes(16), 20);
   return packet;
 }

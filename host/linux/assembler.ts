@@ -15,6 +15,9 @@ export type Width = 1 | 2 | 4 | 8;
 /** Of the low 32 bits of both sides, unsigned, except with "64". */
 export type Condition = "equal" | "notEqual" | "above64" | "equal64";
 
+/** Unsigned. */
+export type Operation = keyof typeof OPERATIONS;
+
 export type Instruction =
   | { readonly label: string }
   | {
@@ -36,6 +39,16 @@ const STORE = 0x63;
 const LOAD_WIDE = 0x18;
 const MOVE = 0xb0;
 const ADD = 0x00;
+const ALU32 = 0x04;
+/** Operations by their name in `Operation`. */
+const OPERATIONS = {
+  multiply: 0x20,
+  and: 0x50,
+  shiftLeft: 0x60,
+  shiftRight: 0x70,
+  xor: 0xa0,
+} as const;
+const ATOMIC_ADD64 = 0xdb;
 const CALL = 0x85;
 const EXIT = 0x95;
 const BY_REGISTER = 0x08;
@@ -67,6 +80,32 @@ export function set(to: Register, value: number): Instruction {
 /** to += value */
 export function add(to: Register, value: number): Instruction {
   return { opcode: ALU64 | ADD, destination: to, immediate: value };
+}
+
+/** to += from */
+export function addRegister(to: Register, from: Register): Instruction {
+  return { opcode: ALU64 | ADD | BY_REGISTER, destination: to, source: from };
+}
+
+/** to := to `operation` value; of 64 bits. */
+export function compute(to: Register, operation: Operation, value: number): Instruction {
+  return { opcode: ALU64 | OPERATIONS[operation], destination: to, immediate: value };
+}
+
+/** The same of the low 32 bits; zeros above. */
+export function compute32(to: Register, operation: Operation, value: number): Instruction {
+  return { opcode: ALU32 | OPERATIONS[operation], destination: to, immediate: value };
+}
+
+/** to := to `operation` from, of the low 32 bits; zeros above. */
+export function computeRegister32(to: Register, operation: Operation, from: Register): Instruction {
+  const opcode = ALU32 | OPERATIONS[operation] | BY_REGISTER;
+  return { opcode, destination: to, source: from };
+}
+
+/** The 64 bits at `at` + offset += from, as one step among all processors. */
+export function addAtomic(at: Register, offset: number, from: Register): Instruction {
+  return { opcode: ATOMIC_ADD64, destination: at, source: from, offset };
 }
 
 /** to := `width` bytes at from + offset, zeros above */

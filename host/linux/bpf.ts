@@ -19,8 +19,8 @@ const XDP_NATIVE = 4;
 /** Of enum bpf_map_type. */
 export const MapType = { HASH: 1, ARRAY: 2, XSK: 17 } as const;
 
-/** Of enum bpf_prog_type: for an XDP hook, and for the way into the kernel behind it. */
-export const ProgramType = { INGRESS: 3, XDP: 6 } as const;
+/** Of enum bpf_prog_type: for a choice among queues, for the way into the kernel behind an XDP hook, for that hook. */
+export const ProgramType = { FILTER: 1, INGRESS: 3, XDP: 6 } as const;
 
 /** What an XDP program returns for a packet that goes on into the kernel. */
 export const XDP_PASS = 2;

@@ -25,10 +25,12 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNSETVNETHDRSZ = 0x400454d8;
+const TUNSETSTEERINGEBPF = 0x800454e0;
 
 const IFF_UP = 1;
 const IFF_TUN = 1;
 const IFF_TAP = 2;
+const IFF_MULTI_QUEUE = 0x0100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 /** TUN_F_CSUM, TSO4, TSO6, TSO_ECN: what a TCP-only reader can take. */
@@ -46,6 +48,8 @@ export interface TunDeviceOptions {
   readonly vnetHeader: boolean;
   /** The kernel may hand over 64 KiB segments with unfinished checksums; needs `vnetHeader`. */
   readonly offload: boolean;
+  /** One of several queues of the device, numbered in the order in which they are opened; default false. */
+  readonly multiQueue?: boolean;
 }
 
 /** Creates the device or attaches to a persistent one; non-blocking. The caller closes `fd`. */
@@ -54,7 +58,9 @@ export function openTunDevice(options: TunDeviceOptions): { fd: number; name: st
   const fd = openControl();
   try {
     const flags = options.kind === "tun" ? IFF_TUN : IFF_TAP;
-    word(request, VALUE, 2, flags | IFF_NO_PI | (options.vnetHeader ? IFF_VNET_HDR : 0));
+    const header = options.vnetHeader ? IFF_VNET_HDR : 0;
+    const queue = options.multiQueue === true ? IFF_MULTI_QUEUE : 0;
+    word(request, VALUE, 2, flags | IFF_NO_PI | header | queue);
     libc().ioctl(fd, TUNSETIFF, request, `${options.kind} ${options.name}`);
     if (options.vnetHeader) {
       // Both outlive a previous owner of a persistent device, so they are always set.
@@ -99,6 +105,11 @@ export function setTunOffload(fd: number, offload: boolean): void {
 /** A persistent device survives the last close of its descriptor. */
 export function setPersistent(fd: number, persistent: boolean): void {
   libc().ioctl(fd, TUNSETPERSIST, persistent ? 1 : 0, "TUNSETPERSIST");
+}
+
+/** Lets a loaded program choose the queue of each packet that goes to the device of this queue, until the next one. */
+export function setSteering(fd: number, program: number): void {
+  libc().ioctl(fd, TUNSETSTEERINGEBPF, pack(program), "TUNSETSTEERINGEBPF");
 }
 
 /** The index of a device; throws ENODEV when there is none of that name. */

@@ -36,18 +36,21 @@ interface TunState {
 }
 
 /**
- * Clears the way for a device with a virtio_net_hdr: a leftover of ours that cannot be attached to is
- * removed. True when a device of that name is there to attach to.
+ * Clears the way for a device with a virtio_net_hdr, of several queues or one: a leftover of ours that cannot be
+ * attached to is removed. True when a device of that name is there to attach to.
  */
-export function claimDevice(name: string): boolean {
+export function claimDevice(name: string, multiQueue = false): boolean {
   const entry = links().find((link) => link.ifname === name);
   if (!entry) return false;
   const info = (entry.linkinfo ?? {}) as {
     info_kind?: string;
     info_data?: Record<string, unknown>;
   };
-  const { type, pi, vnet_hdr: vnet, multi_queue: multi } = info.info_data ?? {};
-  if (info.info_kind === "tun" && type === "tun" && !pi && vnet && !multi) return true;
+  const { type, pi, vnet_hdr: vnet, multi_queue: multi, numqueues = 0 } = info.info_data ?? {};
+  // Several processes may have queues of one device: only the first would have those that packets are steered to.
+  if (info.info_kind === "tun" && multi && Number(numqueues) > 0) throw inUse(name);
+  const fits = type === "tun" && !pi && vnet && Boolean(multi) === multiQueue;
+  if (info.info_kind === "tun" && fits) return true;
   if (info.info_kind === "tun" && savedOf(entry) !== undefined) {
     ipBatch([`link del dev ${name}`]);
     return false;
@@ -55,6 +58,11 @@ export function claimDevice(name: string): boolean {
   const got = info.info_kind === "tun" ? "one with other flags" : (info.info_kind ?? "another");
   const message = `device ${name}: expected none or a TUN device with vnet_hdr, got ${got}`;
   throw new BatonError("ERR_BATON_BUSY", message);
+}
+
+function inUse(name: string): BatonError {
+  const got = "one that another process has";
+  return new BatonError("EBUSY", `tun ${name}: expected a device that nobody uses, got ${got}`);
 }
 
 /** Configures a device that this process is attached to, and brings it up. */
