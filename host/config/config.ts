@@ -20,6 +20,7 @@ import {
   type timeoutFlag,
   type Timeouts,
 } from "./flags.ts";
+import { workerEndpoint, workerName, workerTunnel } from "./queues.ts";
 import { parseFlags, within, withFile } from "./schema.ts";
 import type { FlagInput, Parsed } from "./schema.ts";
 import { checkRouting, type Service } from "./service.ts";
@@ -63,6 +64,8 @@ export interface ForwarderConfig extends NodeConfig {
   /** Where operators' commands are taken; undefined: at the default place, if there can be one. */
   readonly control: string | undefined;
   readonly ecn: boolean;
+  /** How many workers there are, each on a queue of the device. */
+  readonly queues: number;
 }
 
 /** A node that takes connections from forwarders. */
@@ -105,7 +108,7 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
   const names = backends.map(({ name }) => name);
   const rules = parseRules(flags, names);
   checkRouting(services, rules);
-  return {
+  const config = {
     ...node,
     services,
     backends,
@@ -114,14 +117,43 @@ export function forwarderConfig(input: FlagInput): ForwarderConfig {
     announce: flags.announce,
     control: flags.control,
     ecn: flags.ecn,
+    queues: flags.queues ?? 1,
   };
+  if (config.queues > 1) checkWorkers(config);
+  return config;
+}
+
+/** What each worker is, a forwarder of one queue. */
+export function workersOf(config: ForwarderConfig): readonly ForwarderConfig[] {
+  const { name, listen, tunnels, queues } = config;
+  return Array.from({ length: queues }, (_, worker) => ({
+    ...config,
+    queues: 1,
+    name: workerName(name, worker),
+    listen: within("--listen", () => workerEndpoint(listen, worker)),
+    tunnels: tunnels.map((tunnel) => within("--tunnel", () => workerTunnel(tunnel, worker))),
+  }));
+}
+
+function checkWorkers(config: ForwarderConfig): void {
+  const { link, classifiers, backends, services } = config;
+  if (link.kind !== "tun") throw fault("queues", `expected --link tun, got ${link.kind}`);
+  if (classifiers.length > 0) throw fault("queues", "expected no --classifier, got one");
+  const workers = workersOf(config);
+  distinct(
+    "backend",
+    [...workers, ...backends].map(({ name }) => name),
+  );
+  const tunnels = [...workers, ...backends].flatMap((node) => node.tunnels);
+  distinct("tunnel", tunnels.map(addressOf));
+  for (const worker of workers) checkServices(services, worker, backends);
 }
 
 export function classifierConfig(input: FlagInput): ClassifierConfig {
   const flags = parseFlags(CLASSIFIER_FLAGS, withFile(CLASSIFIER_FLAGS, input));
   const { vip: services, backend: backends } = flags;
   require(services, "vip", "ADDRESS:PORT");
-  const member = memberConfig(flags);
+  const member = memberConfig(flags, flags.forwarder);
   checkServices(services, member, member.forwarders);
   require(backends, "backend", "NAME");
   distinct("backend", [member.name, ...backends]);
@@ -135,16 +167,17 @@ export function backendConfig(input: FlagInput): BackendConfig {
   const flags = parseFlags(BACKEND_FLAGS, withFile(BACKEND_FLAGS, input));
   const { upstream, "proxy-protocol": proxyProtocol, "drain-timeout": drainMs } = flags;
   if (!upstream) throw fault("upstream", "expected HOST:PORT or unix:/PATH, got nothing");
-  return { ...memberConfig(flags), upstream, drainMs, proxyProtocol };
+  const member = memberConfig(flags, flags.forwarder.flat());
+  return { ...member, upstream, drainMs, proxyProtocol };
 }
 
 /** The backend of an application, which is its own server. */
 export function applicationConfig(input: FlagInput): MemberConfig {
-  return memberConfig(parseFlags(BACKEND_FLAGS, input));
+  const flags = parseFlags(BACKEND_FLAGS, input);
+  return memberConfig(flags, flags.forwarder.flat());
 }
 
-function memberConfig(flags: NodeFlags & { forwarder: readonly PeerSpec[] }): MemberConfig {
-  const { forwarder: forwarders } = flags;
+function memberConfig(flags: NodeFlags, forwarders: readonly PeerSpec[]): MemberConfig {
   require(forwarders, "forwarder", PEER_FORM);
   const node = nodeConfig(flags, forwarders, "forwarder");
   for (const { name, tunnels } of forwarders) {

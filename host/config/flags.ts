@@ -3,6 +3,7 @@
  * single values; must not know what several flags mean together.
  */
 import { many, onOff, one, within } from "./schema.ts";
+import { FORWARDER_FORM, parseForwarder, parseQueues, QUEUES_MAX } from "./queues.ts";
 import { parseVip, SERVICE_FORM } from "./service.ts";
 import {
   DEFAULT_PORT,
@@ -110,6 +111,11 @@ export const FORWARDER_FLAGS = {
   vip: many(SERVICE_FORM, "a service address", parseVip),
   backend: many(PEER_FORM, "a backend", parsePeer),
   control: one("PATH", `socket for commands (default: ${controlPath("NAME")})`, parsePath),
+  queues: one(
+    "NUMBER",
+    `workers, each on a queue of the device, at most ${QUEUES_MAX} (default: 1)`,
+    parseQueues,
+  ),
   classifier: many(PEER_FORM, "a classifier on a node of its own (default: none)", parsePeer),
   ...ROUTING_FLAGS,
   announce: one("IFACE", "answer ARP and NDP for service addresses here", parseInterface),
@@ -127,7 +133,7 @@ export const CLASSIFIER_FLAGS = {
 };
 
 export const BACKEND_FLAGS = {
-  forwarder: many(PEER_FORM, "a forwarder", parsePeer),
+  forwarder: many(FORWARDER_FORM, "a forwarder and its workers", parseForwarder),
   upstream: one("HOST:PORT", "the server behind, or unix:/PATH", parseUpstream),
   "drain-timeout": one("TIME", "what SIGTERM gives to leave (default: 25s)", parseDrainTime),
   "proxy-protocol": onOff("tell the server the client's address by PROXY protocol v2"),

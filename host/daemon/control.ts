@@ -12,15 +12,19 @@ import type { Log } from "../node/environment.ts";
 
 const LOOK_MS = 50;
 
+/** Carries an order out and tells of it, until the function that it returns is called. */
+export type Order = (
+  request: ControlRequest,
+  answer: (answer: ControlAnswer) => void,
+) => () => void;
+
 /** Undefined where there can be no socket at the default place; one that was asked for must be. */
 export async function startControl(
   config: ForwarderConfig,
-  drains: Drains,
+  order: Order,
   log: Log,
 ): Promise<ControlServer | undefined> {
   const path = config.control ?? controlPath(config.name);
-  const order = (request: ControlRequest, answer: (it: ControlAnswer) => void): (() => void) =>
-    carryOut(drains, request, answer);
   try {
     return await openControl({ path, order });
   } catch (error) {
@@ -31,7 +35,7 @@ export async function startControl(
 }
 
 /** Gives the order, then tells every change until the command is gone. */
-function carryOut(
+export function carryOut(
   drains: Drains,
   { do: order, backend }: ControlRequest,
   answer: (answer: ControlAnswer) => void,

@@ -1,18 +1,29 @@
 /** `baton forwarder`: the role with real adapters around it, until it is told to stop. */
 import type { ForwarderConfig } from "../config/config.ts";
+import type { KeyFile } from "../config/key.ts";
 import type { ControlServer } from "../control/server.ts";
 import { announce, checkAnnounce, type Announcement } from "../link/neighbour.ts";
+import type { Drains } from "../node/drains.ts";
 import type { Log } from "../node/environment.ts";
 import { Forwarder } from "../node/forwarder.ts";
+import type { CounterGroups } from "../observe/counters.ts";
 import { jsonLine } from "../observe/json.ts";
 import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import { addServices } from "./services.ts";
-import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { startControl } from "./control.ts";
-import { openNode, patienceOf, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
+import { daemonLog, untilStopped, type StoppableNode } from "./lifecycle.ts";
+import { carryOut, startControl, type Order } from "./control.ts";
+import type { DeviceQueue } from "./links.ts";
+import {
+  openNode,
+  patienceOf,
+  routingOf,
+  type CoreSizes,
+  type Parts,
+  type RunningNode,
+} from "./parts.ts";
 import { handoffReport, rejectReport } from "./report.ts";
-import { createReporter } from "./reporter.ts";
+import { createReporter, type Reporter } from "./reporter.ts";
 
 const SIZES: CoreSizes = {
   connectionsMax: 65_536,
@@ -36,9 +47,34 @@ const SIZES: CoreSizes = {
 export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): Promise<void> {
   // The device persists: a flag that cannot be served must not leave one behind.
   if (config.announce !== undefined) checkAnnounce(config.announce);
+  if (config.queues > 1) return (await import("./holder.ts")).runHolder(config, stop);
   const log = daemonLog(config.json);
+  const { node, drains, leave } = await openForwarder({ config, log });
+  const order: Order = (request, answer) => carryOut(drains, request, answer);
+  await serveForwarder(config, node, order, log, stop, leave);
+}
+
+export interface ForwarderNodeOptions {
+  readonly config: ForwarderConfig;
+  readonly log: Log;
+  /** A queue to read instead of a device of its own. */
+  readonly queue?: DeviceQueue;
+  /** Who holds the keys, when it is not the file of the configuration. */
+  readonly readKeys?: () => KeyFile;
+}
+
+export interface RunningForwarder {
+  readonly node: RunningNode;
+  readonly drains: Drains;
+  /** Says what was not said yet, and gives the role's counters. */
+  readonly leave: () => CounterGroups;
+}
+
+/** The role with real adapters around it. */
+export async function openForwarder(options: ForwarderNodeOptions): Promise<RunningForwarder> {
+  const { config, log, queue, readKeys } = options;
   const reporter = createReporter(config);
-  let forwarder: Forwarder | undefined;
+  let made: Forwarder | undefined;
   const node = await openNode({
     config,
     peers: [...config.backends, ...config.classifiers],
@@ -46,67 +82,89 @@ export async function runForwarder(config: ForwarderConfig, stop: AbortSignal): 
     sizes: SIZES,
     persist: true,
     log,
+    queue,
+    readKeys,
     role: (parts) => {
-      const listens = config.classifiers.length === 0;
-      const { ecn } = config;
-      const narrowed = addServices(parts.core, config.services, { listens, ecn });
-      forwarder = new Forwarder({
-        ...parts,
-        inject: () => parts.engine.inject(),
-        router: createRouter(config.rules),
-        backends: config.backends.map(({ name }) => ({ name, id: nodeId(parts.cipher, name) })),
-        classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
-        headLimitUs:
-          config.timeouts.headMs === undefined ? undefined : config.timeouts.headMs * 1000,
-        connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
-        routingOf: routingOf(config.services),
-        patience: patienceOf(config),
-        mtu: config.mtu ?? SIZES.mtu,
-        narrowed,
-        events: {
-          handedOff: (handoff) => {
-            if (reporter.wants(false)) reporter.report(handoffReport(handoff));
-          },
-          rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
-        },
-      });
-      return forwarder;
+      made = newForwarder(config, parts, reporter);
+      return made;
     },
   });
-  const control = await openControlOf(config, forwarder, node, log);
+  const forwarder = made as Forwarder;
+  const leave = (): CounterGroups => {
+    reporter.flush();
+    return {
+      judge: { ...forwarder.judge.counters },
+      migrator: { ...forwarder.migrator.counters },
+      classifier: { ...forwarder.classifier.counters },
+      courier: { ...forwarder.courier.counters },
+      forwarder: { ...forwarder.counters },
+      ...forwarder.mail,
+      relay: { ...forwarder.relay.counters },
+    };
+  };
+  return { node, drains: forwarder.drains, leave };
+}
+
+function newForwarder(config: ForwarderConfig, parts: Parts, reporter: Reporter): Forwarder {
+  const listens = config.classifiers.length === 0;
+  const { ecn } = config;
+  const narrowed = addServices(parts.core, config.services, { listens, ecn });
+  const { headMs } = config.timeouts;
+  return new Forwarder({
+    ...parts,
+    inject: () => parts.engine.inject(),
+    router: createRouter(config.rules),
+    backends: config.backends.map(({ name }) => ({ name, id: nodeId(parts.cipher, name) })),
+    classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
+    headLimitUs: headMs === undefined ? undefined : headMs * 1000,
+    connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
+    routingOf: routingOf(config.services),
+    patience: patienceOf(config),
+    mtu: config.mtu ?? SIZES.mtu,
+    narrowed,
+    events: {
+      handedOff: (handoff) => {
+        if (reporter.wants(false)) reporter.report(handoffReport(handoff));
+      },
+      rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
+    },
+  });
+}
+
+/** What a forwarder has towards its user, around the node or nodes that do the work: until `stop`. */
+export async function serveForwarder(
+  config: ForwarderConfig,
+  node: StoppableNode,
+  order: Order,
+  log: Log,
+  stop: AbortSignal,
+  leave: () => CounterGroups | Promise<CounterGroups>,
+): Promise<void> {
+  const control = await openControlOf(config, order, node, log);
   const announcement = startAnnouncing(config, node, control);
   if (config.json) process.stdout.write(jsonLine({ event: "ready", role: "forwarder" }));
   else log.write("info", `${config.name} forwards ${config.services.length} service addresses`);
   await untilStopped(node, stop, config.json, () => {
     announcement?.close();
     control?.close();
-    reporter.flush();
-    return {
-      judge: { ...forwarder?.judge.counters },
-      migrator: { ...forwarder?.migrator.counters },
-      classifier: { ...forwarder?.classifier.counters },
-      courier: { ...forwarder?.courier.counters },
-      forwarder: { ...forwarder?.counters },
-      ...forwarder?.mail,
-      relay: { ...forwarder?.relay.counters },
-    };
+    return leave();
   });
 }
 
 /** Packets to service addresses and to the own tunnel addresses come in by the link. */
-function routesOf(config: ForwarderConfig): { readonly to: string }[] {
+export function routesOf(config: ForwarderConfig): { readonly to: string }[] {
   const addresses = [...config.services, ...config.tunnels].map(({ address }) => address);
   return [...new Set(addresses)].map((to) => ({ to }));
 }
 
 async function openControlOf(
   config: ForwarderConfig,
-  forwarder: Forwarder | undefined,
-  node: RunningNode,
+  order: Order,
+  node: StoppableNode,
   log: Log,
 ): Promise<ControlServer | undefined> {
   try {
-    return forwarder && (await startControl(config, forwarder.drains, log));
+    return await startControl(config, order, log);
   } catch (error) {
     node.close();
     throw error;
@@ -115,7 +173,7 @@ async function openControlOf(
 
 function startAnnouncing(
   config: ForwarderConfig,
-  node: RunningNode,
+  node: StoppableNode,
   control: ControlServer | undefined,
 ): Announcement | undefined {
   if (config.announce === undefined) return undefined;

@@ -18,13 +18,16 @@ export function daemonLog(json: boolean): Log {
   });
 }
 
+/** A node, or several that are one to their user. */
+export type StoppableNode = Pick<RunningNode, "counters" | "failed" | "reloadKeys" | "close">;
+
 /**
  * Runs until `stop` is aborted, reading its keys again at each SIGHUP, then closes the node and prints its
  * counters. Rejects when the node breaks; it is closed then too. `leave` undoes what the role did and gives
  * its counters.
  */
 export async function untilStopped(
-  node: RunningNode,
+  node: StoppableNode,
   stop: AbortSignal,
   json: boolean,
   leave: () => CounterGroups | Promise<CounterGroups>,

@@ -6,7 +6,7 @@ import type { Core } from "../core/core.ts";
 import type { CoreParameters } from "../core/parameters.ts";
 import type { Link } from "../link/link.ts";
 import { openRaw } from "../link/raw.ts";
-import { openTun } from "../link/tun.ts";
+import { openTun, openTunQueue } from "../link/tun.ts";
 import { openXdp, xdpParameters } from "../link/xdp.ts";
 import type { Route } from "../linux/route.ts";
 
@@ -15,12 +15,21 @@ export interface Links {
   readonly egress: Link | undefined;
 }
 
+/** A queue of a device that another process has set up. */
+export interface DeviceQueue {
+  readonly fd: number;
+  readonly queue: number;
+  readonly mtu: number;
+}
+
 export interface LinkOptions {
   readonly core: Core;
   /** The device outlives this process: established connections survive a restart. */
   readonly persist: boolean;
   /** Addresses whose packets belong to this node's link. */
   readonly routes: readonly Route[];
+  /** Instead of a device of its own. */
+  readonly queue?: DeviceQueue | undefined;
 }
 
 /** Of every link, unless the configuration says otherwise. */
@@ -47,12 +56,23 @@ export async function openLinks(config: NodeConfig, options: LinkOptions): Promi
 }
 
 /** A raw socket cuts no super-packet, so with that egress the device must not deliver any either. */
-async function openTunLinks(config: NodeConfig, { persist, routes }: LinkOptions): Promise<Links> {
+export function isSegmenting({ egress }: NodeConfig): boolean {
+  return egress === "tun";
+}
+
+async function openTunLinks(
+  config: NodeConfig,
+  { persist, routes, queue }: LinkOptions,
+): Promise<Links> {
   const mtu = config.mtu === undefined ? {} : { mtu: config.mtu };
   const egress = config.egress === "raw" ? openRaw(mtu) : undefined;
   try {
-    const offload = egress === undefined;
-    const link = await openTun({ name: config.link.device, persist, routes, offload, ...mtu });
+    const offload = isSegmenting(config);
+    const name = config.link.device;
+    const link =
+      queue === undefined
+        ? await openTun({ name, persist, routes, offload, ...mtu })
+        : await openTunQueue({ name, offload, ...queue });
     return { link, egress };
   } catch (error) {
     egress?.close();

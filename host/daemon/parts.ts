@@ -23,7 +23,7 @@ import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
 import type { Patience } from "../node/patience.ts";
 import { createTransport, nodeId } from "../transport/create.ts";
 import type { NodeId, Transport, TransportEvents } from "../transport/transport.ts";
-import { openLinks, sizesFor, type Links } from "./links.ts";
+import { openLinks, sizesFor, type DeviceQueue, type Links } from "./links.ts";
 import { TablePages } from "./pages.ts";
 import { warmUp } from "./warmup.ts";
 import { CORE_WASM } from "./wasm.ts";
@@ -74,11 +74,16 @@ export interface OpenOptions {
   readonly persist: boolean;
   readonly log: Log;
   readonly role: (parts: Parts) => DaemonRole;
+  /** A queue to read instead of a device of its own. */
+  readonly queue?: DeviceQueue | undefined;
+  /** Who holds the keys, when it is not the file of the configuration. */
+  readonly readKeys?: (() => KeyFile) | undefined;
 }
 
 export async function openNode(options: OpenOptions): Promise<RunningNode> {
   const { config, log } = options;
-  const keyFile = readKeyFile(config.keyFile);
+  const readKeys = options.readKeys ?? ((): KeyFile => readKeyFile(config.keyFile));
+  const keyFile = readKeys();
   const { keys } = keyFile;
   const clock = new SystemClock();
   const cipher = createCipher();
@@ -90,8 +95,10 @@ export async function openNode(options: OpenOptions): Promise<RunningNode> {
       core,
       persist: options.persist,
       routes: options.routes,
+      queue: options.queue,
     });
-    return assemble(options, { core, clock, cipher, keys, pages, udp, ...links }, log);
+    const opened = { core, clock, cipher, keys, readKeys, pages, udp, ...links };
+    return assemble(options, opened, log);
   } catch (error) {
     udp.close();
     throw error;
@@ -103,6 +110,7 @@ interface Opened extends Links {
   readonly clock: SystemClock;
   readonly cipher: Cipher;
   readonly keys: readonly Uint8Array[];
+  readonly readKeys: () => KeyFile;
   readonly pages: TablePages;
   readonly udp: UdpSocket;
 }
@@ -177,7 +185,7 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
       udp: { ...udp.counters },
       transport: { ...transport.counters },
     }),
-    reloadKeys: () => reloadKeys(config.keyFile, transport, log),
+    reloadKeys: () => reloadKeys(opened.readKeys, transport, log),
     close: () => {
       warmup.close();
       pages.close();
@@ -190,9 +198,9 @@ function assemble(options: OpenOptions, opened: Opened, log: Log): RunningNode {
   };
 }
 
-function reloadKeys(path: string, transport: Transport, log: Log): void {
+function reloadKeys(readKeys: () => KeyFile, transport: Transport, log: Log): void {
   try {
-    const { keys } = readKeyFile(path);
+    const { keys } = readKeys();
     transport.setKeys(keys);
     log.write("info", "cluster keys read again", { keys: keys.length });
   } catch (error) {

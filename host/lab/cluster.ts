@@ -143,6 +143,8 @@ export interface ClusterOptions {
   readonly routes?: readonly string[];
   /** The server behind each backend, in its own namespace. */
   readonly upstream: string;
+  /** Workers of the forwarder, of which backends are told; default 1, of which they are not. */
+  readonly queues?: number;
   /** Further flags. */
   readonly forwarderFlags?: readonly string[];
   readonly backendFlags?: readonly string[];
@@ -172,7 +174,7 @@ export class Cluster {
   startForwarder(): Daemon {
     const { lab } = this;
     const { services = this.#services, routes = [], scripts = {} } = this.#options;
-    const { forwarderFlags = [] } = this.#options;
+    const { forwarderFlags = [], queues } = this.#options;
     const node = lab.nodes.forwarder;
     const flags = [
       ...each("--vip", services),
@@ -186,6 +188,7 @@ export class Cluster {
         lab.classifiers.map((classifier) => nodeFlag(classifier.address)),
       ),
       ...each("--route", routes),
+      ...each("--queues", queues === undefined ? [] : [String(queues)]),
       ...forwarderFlags,
     ];
     const words = ["forwarder", "--name", node.name, ...flags];
@@ -222,10 +225,11 @@ export class Cluster {
 
   startBackend(name: string): Daemon {
     const node = this.lab.node(name);
-    const { upstream, backendFlags = [], scripts = {} } = this.#options;
+    const { upstream, backendFlags = [], scripts = {}, queues } = this.#options;
+    const forwarder = nodeFlag(this.lab.nodes.forwarder.address);
     const flags = [
       ...each("--tunnel", tunnelsOf(node.address)),
-      ...each("--forwarder", [nodeFlag(this.lab.nodes.forwarder.address)]),
+      ...each("--forwarder", [queues === undefined ? forwarder : `${forwarder},queues=${queues}`]),
       ...each("--upstream", [upstream]),
       ...backendFlags,
     ];

@@ -4,7 +4,12 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import fc from "fast-check";
-import { backendConfig, classifierConfig, forwarderConfig } from "../../host/config/config.ts";
+import {
+  backendConfig,
+  classifierConfig,
+  forwarderConfig,
+  workersOf,
+} from "../../host/config/config.ts";
 import { BACKEND_FLAGS, FORWARDER_FLAGS } from "../../host/config/flags.ts";
 import type { FlagInput } from "../../host/config/schema.ts";
 import { BatonError } from "../../host/errors.ts";
@@ -49,6 +54,52 @@ config("takes a device for the xdp link", () => {
   const wanted = { kind: "xdp", device: "eth0" };
   assert.equal(forwarderConfig({ ...FORWARDER, link: "xdp:eth0" }).link, wanted);
   assert.equal(backendConfig({ ...BACKEND, link: "xdp:eth0" }).link, wanted);
+});
+
+config("makes a forwarder of several workers of one", () => {
+  const flags = { ...FORWARDER, queues: "2", tunnel: ["10.2.0.1", "fd02::1"] };
+  const made = forwarderConfig(flags);
+  assert.is(made.queues, 2);
+  const [zero, one] = workersOf(made);
+  assert.equal(zero, { ...made, queues: 1 });
+  assert.equal([one?.name, one?.listen.port, one?.queues], ["f1.1", 4434, 1]);
+  assert.equal(
+    one?.tunnels.map(({ address }) => address),
+    ["10.2.0.2", "fd02::2"],
+  );
+  const told = ["f1=10.1.0.1,tunnel=10.2.0.1,tunnel=fd02::1,queues=2"];
+  const { forwarders } = backendConfig({ ...BACKEND, forwarder: told });
+  assert.equal(
+    forwarders.map(({ name, endpoint, tunnels }) => [name, endpoint.port, tunnels]),
+    workersOf(made).map(({ name, listen, tunnels }) => [name, listen.port, tunnels]),
+  );
+  assert.is(workersOf(forwarderConfig(FORWARDER)).length, 1);
+});
+
+config("says what does not go with several workers", () => {
+  const rows: readonly (readonly [FlagInput, RegExp])[] = [
+    [{ queues: "0" }, /^--queues: expected a whole number from 1 to 16, got "0"/],
+    [{ queues: "2", link: "xdp:eth0" }, /^--queues: expected --link tun, got xdp/],
+    [
+      { queues: "2", classifier: ["c1=10.1.0.21,tunnel=10.2.0.21"] },
+      /^--queues: expected no --classifier/,
+    ],
+    [{ queues: "11", tunnel: ["10.2.0.1"] }, /^--tunnel: expected different ones, got 10.2.0.11/],
+    [{ queues: "2", tunnel: ["10.0.0.99"] }, /^--vip: 10.0.0.100 is a tunnel address too/],
+    [{ queues: "2", listen: "0.0.0.0:65535" }, /^--listen: expected a port for worker 1/],
+    [
+      { queues: "2", backend: ["f1.1=10.1.0.11,tunnel=10.2.0.11"] },
+      /^--backend: expected different ones, got f1.1/,
+    ],
+  ];
+  for (const [change, message] of rows) assert.match(forwarderFault(change), message);
+  const forwarder = ["f1=10.1.0.1,tunnel=10.2.0.1,queues=2"];
+  assert.match(backendFault({ forwarder, tunnel: ["10.2.0.2"] }), /^--tunnel: expected different/);
+  const classifier = { vip: FORWARDER.vip, backend: ["b1"], name: "c1", tunnel: ["10.2.0.21"] };
+  assert.match(
+    failure(() => classifierConfig({ ...classifier, forwarder })),
+    /^--forwarder: expected tunnel=ADDRESS, got "queues=2"/,
+  );
 });
 
 config("gives a forwarder its defaults", () => {

@@ -10,6 +10,7 @@ import {
   parseService,
   parseUpstream,
 } from "../../host/config/values.ts";
+import { parseForwarder } from "../../host/config/queues.ts";
 
 const values = suite("configuration values");
 
@@ -91,6 +92,26 @@ values("read a peer's name, address, port and tunnels", () => {
     both.tunnels.map(({ address }) => address),
     ["fd02::11", "10.2.0.11"],
   );
+});
+
+values("read a forwarder with its workers", () => {
+  const workers = parseForwarder("lb=10.1.0.1:4440,tunnel=10.2.0.254,queues=3,tunnel=fd02::ffff");
+  assert.equal(workers, [
+    ...parseForwarder("lb=10.1.0.1:4440,tunnel=10.2.0.254,tunnel=fd02::ffff"),
+    parsePeer("lb.1=10.1.0.1:4441,tunnel=10.2.0.255,tunnel=fd02::1:0"),
+    parsePeer("lb.2=10.1.0.1:4442,tunnel=10.2.1.0,tunnel=fd02::1:1"),
+  ]);
+  const plain = "lb=10.1.0.1,tunnel=10.2.0.1";
+  assert.equal(parseForwarder(plain), [parsePeer(plain)]);
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    [`${plain},queues=0`, /expected a whole number from 1 to 16, got "0"/],
+    [`${plain},queues=17`, /from 1 to 16, got "17"/],
+    [`${plain},queues=2,queues=2`, /expected queues= once/],
+    ["lb=10.1.0.1,queues=2", /expected NAME=ADDRESS/],
+    ["lb=10.1.0.1:65535,tunnel=10.2.0.1,queues=2", /a port for worker 1, too, got "65535"/],
+    ["lb=10.1.0.1,tunnel=223.255.255.255,queues=2", /a unicast address, got "224.0.0.0"/],
+  ];
+  for (const [text, message] of wrong) assert.throws(() => parseForwarder(text), message, text);
 });
 
 values("say what is wrong with a peer", () => {

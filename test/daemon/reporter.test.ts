@@ -41,6 +41,24 @@ reporter("writes what waits when it is told to, and nothing twice", async () => 
   assert.is(writes.length, 1);
 });
 
+reporter("writes much in pieces of whole lines, each small enough to be one in a pipe", () => {
+  const { made, writes } = make();
+  const path = "ä".repeat(3_000);
+  const reports = Array.from({ length: 60 }, (_, index) => ({
+    ...REPORT,
+    backend: index === 30 ? path : `b${index}`,
+  }));
+  for (const report of reports) made.report(report);
+  made.flush();
+  assert.is(writes.join(""), reports.map((report) => reportJson(report)).join(""));
+  const isWhole = (text: string): boolean => text.endsWith("\n");
+  assert.ok(writes.every(isWhole));
+  const large = writes.filter((text) => Buffer.byteLength(text) > 4096);
+  assert.is(large.length, 1, "only a line that is longer itself");
+  assert.is(large[0]?.match(/\n/g)?.length, 1);
+  assert.ok(writes.length < 8, `${writes.length} writes`);
+});
+
 reporter("wants only failures when it is quiet", () => {
   const loud = make().made;
   const quiet = make({ quiet: true }).made;
