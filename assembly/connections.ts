@@ -2,6 +2,7 @@
  * The part of the ABI that is about connections of the own stack: argument checks, no logic.
  * docs/abi.md is made from what stands here. Handles are checked with every call.
  */
+import { isTuple } from "./argument";
 import { clockReady, clockTell, clockUs } from "./clock";
 import { Err } from "./errors";
 import { EVENT, INFO, SPAN, TUPLE } from "./layout";
@@ -9,6 +10,7 @@ import { infoWrite } from "./tcp/info";
 import * as migrate from "./tcp/migrate";
 import * as socket from "./tcp/socket";
 import { Tcb, tcbByHandle, tcbCheck } from "./tcp/tcb";
+import { tcpKnows } from "./tcp/tcp";
 import { unreadBytes } from "./tcp/window";
 
 /** Writes one Event to eventPtr and returns 1; 0 when there is none. Call until it returns 0. */
@@ -39,6 +41,12 @@ export function connectionInfo(handle: u32): i32 {
   if (ptr == 0) return Err.HANDLE;
   infoWrite(ptr, INFO);
   return Err.OK;
+}
+
+/** 1 when the tuple is a connection of this stack, half-open ones and TIME-WAIT included; else 0. */
+export function connectionKnown(): i32 {
+  if (!clockReady()) return Err.STATE;
+  return isTuple() ? <i32>tcpKnows(TUPLE) : Err.ARGUMENT;
 }
 
 /** Sets two opaque numbers that RELEASED and HANDBACK report: the flow that names this connection. */

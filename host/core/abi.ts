@@ -32,6 +32,7 @@ const FUNCTIONS = [
   "release",
   "connectionState",
   "connectionInfo",
+  "connectionKnown",
   "connectionOwner",
   "setOption",
   "freeze",

@@ -217,8 +217,6 @@ export class Core {
     this.#abi.connectionOwner(handle, peer, 0);
   }
 
-  // ---- migration
-
   freeze(handle: number): boolean {
     return this.#abi.freeze(handle) >= 0;
   }
@@ -274,15 +272,18 @@ export class Core {
     return this.#structures.application();
   }
 
-  // ---- mapping table
+  /** Its own stack has a connection with this 4-tuple, half-open ones and TIME-WAIT included. */
+  knows(tuple: Tuple): boolean {
+    this.#structures.writeTuple(tuple);
+    return this.#check("connectionKnown", this.#abi.connectionKnown()) === 1;
+  }
 
   /** False: the table is full, or the tuple's local end is none of this node's services. */
   mapSet(tuple: Tuple, action: MapAction, peer: number, flow: number): boolean {
     this.#structures.writeTuple(tuple);
     const result = this.#abi.mapSet(this.mapActions[action], peer, flow);
     if (result === this.err["FULL"] || result === this.err["NOT_FOUND"]) return false;
-    this.#check("mapSet", result);
-    return true;
+    return this.#check("mapSet", result) >= 0;
   }
 
   mapGet(tuple: Tuple): MapInfo | undefined {
@@ -330,8 +331,6 @@ export class Core {
     const go = (tuple: Tuple, info: MapInfo): void => visit(tuple, info);
     for (let at = this.mapScan(0, SCAN_STEPS, go); at !== 0;) at = this.mapScan(at, SCAN_STEPS, go);
   }
-
-  // ---- flow records
 
   recordSet(peer: number, flow: number, state: RecordState, nowUs: number): void {
     this.#check("recordSet", this.#abi.recordSet(peer, flow, RECORD_STATES.indexOf(state), nowUs));

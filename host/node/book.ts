@@ -63,6 +63,8 @@ export interface JudgeWorld {
   relayed(): number;
   /** Its stack accepts connections of this forwarder's services. */
   isReader(node: NodeId): boolean;
+  /** The stack in this process has a connection of this client that no mapping names. */
+  isReading(tuple: Tuple): boolean;
   /** Members of a pool for this client, in order of preference; undefined for an unknown one. */
   pool(id: NodeId, tuple: Tuple): readonly NodeId[] | undefined;
 }

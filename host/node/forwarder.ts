@@ -260,7 +260,7 @@ export class Forwarder implements Role {
   }
 
   #newJudge(): Judge {
-    const { id, clock, random, transport, backends } = this.#options;
+    const { id, core, clock, random, transport, backends } = this.#options;
     return new Judge(
       {
         clock,
@@ -269,6 +269,7 @@ export class Forwarder implements Role {
           this.#postbox.send(node, message, onOutcome ? { onOutcome } : {}),
         reinject: (packet, tuple, hint) => this.#again.add(packet, tuple, hint),
         relayed: () => this.relay.speak(),
+        isReading: (tuple) => core.knows(tuple),
         isReader: (node) => (this.relay.isOn ? this.#classifiers.includes(node) : node === id),
         pool: (id, tuple) =>
           id === CLASSIFIERS ? this.#readers(tuple) : this.#pools.members(id, tuple),

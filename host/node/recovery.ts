@@ -183,7 +183,11 @@ export class Recovery {
   private adopt(own: Owner, connection: FarConnection): void {
     const { tuple } = connection;
     const isAborted = this.book.verdictOf(own.flow)?.verdict === "aborted";
-    const isTaken = this.book.world.table.get(tuple) !== undefined || this.book.entryOf(tuple);
+    const { table } = this.book.world;
+    const isTaken =
+      table.get(tuple) !== undefined ||
+      this.book.entryOf(tuple) ||
+      this.book.world.isReading(tuple);
     const isOwn = this.book.isOwner(tuple, own.node, own.flow);
     if (isAborted || (isTaken && !isOwn)) {
       this.book.count("claims-refused");

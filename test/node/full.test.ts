@@ -43,6 +43,7 @@ function open(limits?: BookLimits) {
       reinject: () => undefined,
       relayed: () => 0,
       isReader: () => true,
+      isReading: () => false,
       pool: () => undefined,
     },
     {

@@ -257,6 +257,8 @@ export class World {
   isClosed = false;
   /** Packets of unmapped flows that the forwarder has sent to classifiers. */
   relayed = 0;
+  /** The forwarder's own stack has a connection of this client. */
+  isReading = false;
   faults = 0;
   readonly reinjected: { packet: Uint8Array; tuple: Tuple | undefined }[] = [];
   private readonly infusions = new Set<string>();
@@ -299,6 +301,7 @@ export class World {
       },
       relayed: () => this.relayed,
       isReader: () => true,
+      isReading: () => this.isReading,
       pool: () => this.ids,
     };
     const random = Uint8Array.of(this.epochs, 0x12, 0x34, 0x56);

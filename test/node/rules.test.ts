@@ -467,6 +467,24 @@ rules("section 7: an ACTIVE claim makes the entry OWNED, without an object", () 
   assert.is(world.table.get(TUPLE)?.node, C, "and it moves on");
 });
 
+rules(
+  "section 7: a late claim is refused when the client has a newer connection, half-read",
+  () => {
+    const world = owned();
+    world.crashForwarder();
+    for (const id of world.ids) if (id !== B) world.hello(id);
+    world.settle();
+    world.us += 3_100_000;
+    world.fire();
+    world.settle();
+    world.isReading = true;
+    world.hello(B);
+    world.settle();
+    assert.is(world.table.get(TUPLE), undefined);
+    assert.is(world.node(B).copies.size, 0);
+  },
+);
+
 rules("R24: a verdict says how much was relayed before it, also when it is said again", () => {
   const world = owned();
   world.migrate(B, C);

@@ -99,6 +99,7 @@ function openJudge() {
     reinject: () => undefined,
     relayed: () => 0,
     isReader: () => true,
+    isReading: () => false,
     pool: () => undefined,
   };
   const random = Uint8Array.of(1, 2, 3, 4);

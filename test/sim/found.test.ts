@@ -254,4 +254,12 @@ found("knows the SYN-ACK, said again, for a late SYN of an earlier connection of
   });
 });
 
+found("refuses the late claim of a node whose client has begun again at its forwarder", () => {
+  const one = { backends: 3, classifiers: 0, clients: 12, connectionsMax: 4, bodyMax: 100 };
+  const lossy = { faultPercentMax: 3, isEachLink: true, clockPpmMax: 0, movePercent: 0 };
+  const mixed = { waitPercent: 10, mannerPercent: 60, stackPercent: 30, isByRequest: false };
+  const troubles = ["long-pause", "forwarder-crash", "forwarder-pause"] as const;
+  again({ seed: 10000476, ...one, ...lossy, ...mixed, troubles });
+});
+
 found.run();
