@@ -48,7 +48,7 @@ export enum Counter {
   /** Checksums of segments for the own stack that did not match; malformed ones. */
   TCP_CHECKSUM = 29,
   TCP_MALFORMED = 30,
-  /** Segments that arrived for a frozen connection. */
+  /** Segments and ICMP errors that arrived for a frozen connection. */
   TCP_FROZEN_DROPPED = 31,
   /** ICMP errors believed, and refused by the sequence check (RFC 5927). */
   TCP_ICMP_TAKEN = 32,

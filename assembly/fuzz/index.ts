@@ -11,6 +11,7 @@
 import * as abi from "../index";
 import { rxDescriptor } from "../batch";
 import { Descriptor, MapAction, RecordState, SPAN } from "../layout";
+import { State } from "../report";
 import { Tcb, tcbAt, tcbCount, tcbPeak } from "../tcp/tcb";
 import { Usage, USAGE, usageTake } from "../usage";
 import * as calls from "./calls";
@@ -29,14 +30,14 @@ import {
 } from "./judge";
 import { icmpBuild, isForged, rawBuild, resetFlag, segmentBuild } from "./packet";
 import { sceneLen, scenePtr, sceneSegmenting } from "./scenes";
-import { CLIENTS, CLIENT_PORT, advance, handleOf, nowUs, worldBegin } from "./world";
+import { CLIENTS, CLIENT_PORT, advance, blockOf, handleOf, nowUs, worldBegin } from "./world";
 
 const WAITING_MAX: u32 = 8;
 const STEPS_MAX: u32 = 256;
 
 let waiting: u32 = 0;
 let lastClient: u32 = 0;
-/** A RST was given that some connection may believe. */
+/** A RST was given that some connection may believe, or an ICMP error that may end an active open (SHLD-26). */
 let mayReset: bool = false;
 
 /** Where a program goes, and how long it may be. */
@@ -125,8 +126,10 @@ function call(kind: u32, client: u32): void {
 function stage(kind: u32, client: u32): void {
   const descriptorPtr = rxDescriptor(waiting);
   if (kind == 21) rawBuild(descriptorPtr);
-  else if (kind == 22) icmpBuild(descriptorPtr, client);
-  else {
+  else if (kind == 22) {
+    icmpBuild(descriptorPtr, client);
+    if (isOpening(client)) mayReset = true;
+  } else {
     segmentBuild(descriptorPtr, client);
     if (resetFlag(descriptorPtr) != 0) mayReset = true;
   }
@@ -137,6 +140,12 @@ function stage(kind: u32, client: u32): void {
   else if (lastClient != client) lastClient = CLIENTS;
   if (isForged) lastClient = CLIENTS;
   waiting++;
+}
+
+/** The client's connection is one that this end opens: only there a hard ICMP error is believed. */
+function isOpening(client: u32): bool {
+  const ptr = blockOf(client);
+  return ptr != 0 && <u32>changetype<Tcb>(ptr).state == State.SYN_SENT;
 }
 
 /** Hands the waiting packets over. */

@@ -36,6 +36,11 @@ export function icmpArrives(tuplePtr: usize): bool {
   const ptr = demuxFind(tuplePtr);
   if (ptr == 0) return false;
   const tcb = changetype<Tcb>(ptr);
+  if ((tcb.flags & Flag.FROZEN) != 0) {
+    // Its state is in a blob already; what is sent where it goes earns the same error again.
+    count(Counter.TCP_FROZEN_DROPPED);
+    return true;
+  }
   const quoted = tcpSeq(<usize>error.tcpPtr);
   if (!seqIn(quoted, tcb.sndUna, tcb.sndNxt - tcb.sndUna)) {
     count(Counter.TCP_ICMP_REFUSED);
@@ -77,7 +82,7 @@ function shrink(ptr: usize, announced: u32): void {
   if (<u32>tcb.pmtu <= mtu) return;
   tcb.pmtu = <u16>mtu;
   connectionMss(ptr);
-  if ((tcb.flags & Flag.FROZEN) == 0 && loseLarger(ptr)) resume(ptr);
+  if (loseLarger(ptr)) resume(ptr);
 }
 
 /**

@@ -86,6 +86,21 @@ for (const build of BUILDS) {
       assert.is(peer.state(), "ESTABLISHED");
     });
 
+    icmp(title("changes nothing of a frozen connection: a blob has its state already"), () => {
+      const peer = opened();
+      peer.write(pattern(100));
+      const { core } = peer.end;
+      assert.is(core.f.freeze!(peer.handle), 0);
+      const before = peer.info("PMTU");
+      const tooBig = family === 4 ? ([3, 4] as const) : ([2, 0] as const);
+      peer.icmp(tooBig, peer.quote(peer.ack), 1280);
+      peer.icmp(SOFT[family][0], peer.quote(peer.ack));
+      assert.is(counter(core, "TCP_FROZEN_DROPPED"), 2);
+      assert.is(peer.info("PMTU"), before);
+      assert.is(peer.info("SOFT_ERROR"), 0);
+      assert.is(troubles(peer).length, 0);
+    });
+
     icmp(
       title("sends everything that was too big again at once, smaller, blaming no congestion"),
       () => {
