@@ -94,11 +94,18 @@ export function look(): void {
   nodeSteps();
 }
 
+/** No list and no timer holds a block that is over: it may be another connection's at any moment. */
+function judgeOver(tcb: Tcb): void {
+  const isOver = tcb.handle == 0 || (tcb.flags & Flag.DETACHED) != 0;
+  if (isOver) assert(tcb.wheelSlot == 0 && (tcb.flags & Flag.OUT_LISTED) == 0);
+}
+
 /** After a step that packets or the clock drove; only the block with this remote port may have changed. */
 export function judge(port: u32): void {
   for (let index: u32 = 1; index <= tcbPeak(); index++) {
     const shadow = shadowAt(index);
     const tcb = changetype<Tcb>(tcbAt(index));
+    judgeOver(tcb);
     if (tcb.handle == 0 || tcb.handle != shadow.handle) continue;
     const frozen = (shadow.flags & Flag.FROZEN) != 0;
     const bystander = port != ANYBODY && <u32>tcb.remotePort != port;

@@ -16,10 +16,10 @@ export function listReset(): void {
   eventTail = 0;
 }
 
-/** Puts the connection at the end of the output list, once; a frozen one emits nothing. */
+/** Puts the connection at the end of the output list, once; a frozen or detached one emits nothing. */
 export function outAdd(ptr: usize): void {
   const tcb = changetype<Tcb>(ptr);
-  if ((tcb.flags & (Flag.OUT_LISTED | Flag.FROZEN)) != 0) return;
+  if ((tcb.flags & (Flag.OUT_LISTED | Flag.FROZEN | Flag.DETACHED)) != 0) return;
   tcb.flags |= Flag.OUT_LISTED;
   const index = tcbIndex(ptr);
   tcb.outNext = 0;

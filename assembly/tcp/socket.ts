@@ -208,8 +208,7 @@ export function socketOption(ptr: usize, option: u32, value: f64, now: u64): i32
       tcb.keepIdleUs = <u64>value;
       tcb.keepProbes = 0;
       if (tcb.keepIdleUs == 0) timerClear(ptr, Timer.KEEPALIVE);
-      else if ((tcb.flags & Flag.DETACHED) == 0)
-        timerSet(ptr, Timer.KEEPALIVE, now + tcb.keepIdleUs);
+      else timerSet(ptr, Timer.KEEPALIVE, now + tcb.keepIdleUs);
       return Err.OK;
     case Option.KEEPALIVE_INTERVAL_US:
       if (value < 1000.0) return Err.ARGUMENT;

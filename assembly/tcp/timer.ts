@@ -9,10 +9,13 @@ import { wheelArm, wheelDisarm } from "./wheel";
 /** How soon a connection looks again for memory that there was none of. */
 const MEMORY_US: u64 = 50_000;
 
-/** Sets a deadline, replacing an earlier setting of the same timer. */
+/** Sets a deadline, replacing an earlier setting of the same timer; a frozen connection only notes it. */
 export function timerSet(ptr: usize, timer: u32, whenUs: u64): void {
+  const flags = changetype<Tcb>(ptr).flags;
+  // Its block may be freed at any moment, and the wheel must not hold one that is.
+  if ((flags & Flag.DETACHED) != 0) return;
   store<u64>(ptr + ((<usize>timer) << 3), whenUs, offsetof<Tcb>("timer0"));
-  if ((changetype<Tcb>(ptr).flags & Flag.FROZEN) == 0) wheelArm(ptr, whenUs);
+  if ((flags & Flag.FROZEN) == 0) wheelArm(ptr, whenUs);
 }
 
 export function timerClear(ptr: usize, timer: u32): void {

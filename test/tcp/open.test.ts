@@ -1,9 +1,9 @@
 /** Opening: who may, with which numbers and addresses, and what an attempt leaves alone. RFC 9293 3.4, 3.5, 3.9. */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { counter, setTuple, withAddress } from "../support/batch.ts";
+import { counter, feed, setTuple, withAddress } from "../support/batch.ts";
 import { BUILDS, type TestCore } from "../support/core.ts";
-import { ACK, RST, SYN, option } from "../support/packet.ts";
+import { ACK, RST, SYN, buildTcp, option } from "../support/packet.ts";
 import { ADDRESS, PORT_A, PORT_B, pattern } from "./pair.ts";
 import { Peer } from "./peer.ts";
 
@@ -43,6 +43,27 @@ for (const build of BUILDS) {
       const packets = [...peer.poll(), ...peer.run(5_000_000)];
       assert.ok(packets.length >= 2, "the SYN again");
       for (const { source } of packets) assert.is(source, local);
+    });
+
+    open(title("sends no SYN and sets no timer for an attempt that is over"), () => {
+      const peer = new Peer(build, { family, listen: false });
+      const syn = peer.dialled();
+      const { core } = peer.end;
+      // The SYN is due again, but nobody has asked for packets when the peer refuses.
+      core.f.handleTimeout!(peer.clock + 1_500_000);
+      peer.now += 1_500_000;
+      const { destination: source, source: destination } = syn;
+      const refusal = { source, destination, sourcePort: PORT_A, destinationPort: syn.sourcePort };
+      const bytes = buildTcp({ ...refusal, flags: RST | ACK, seq: 0, ack: peer.ack });
+      feed(core, [bytes], peer.clock);
+      assert.is(peer.state(), "CLOSED");
+      const [nodelay, idle] = ["NODELAY", "KEEPALIVE_US"].map((name) =>
+        core.constant(`Option.${name}`),
+      );
+      assert.is(core.f.setOption!(peer.handle, nodelay!, 1), 0);
+      assert.is(core.f.setOption!(peer.handle, idle!, 1_000_000), 0);
+      assert.equal(peer.poll(), []);
+      assert.is(core.f.nextTimeoutUs!(), Infinity);
     });
 
     open(title("drops a SYN to a broadcast or multicast address without a word"), () => {
