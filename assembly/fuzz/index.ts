@@ -28,7 +28,7 @@ import {
   judgeWork,
   look,
 } from "./judge";
-import { icmpBuild, isForged, rawBuild, resetFlag, segmentBuild } from "./packet";
+import { icmpBuild, isForged, isTunnelled, rawBuild, resetFlag, segmentBuild } from "./packet";
 import { sceneLen, scenePtr, sceneSegmenting } from "./scenes";
 import { CLIENTS, CLIENT_PORT, advance, blockOf, handleOf, nowUs, worldBegin } from "./world";
 
@@ -39,6 +39,8 @@ let waiting: u32 = 0;
 let lastClient: u32 = 0;
 /** A RST was given that some connection may believe, or an ICMP error that may end an active open (SHLD-26). */
 let mayReset: bool = false;
+/** A RST came by a tunnel: held, it is believed when its connection comes, whenever that is. */
+let mayResetLater: bool = false;
 
 /** Where a program goes, and how long it may be. */
 export function inputPtr(): usize {
@@ -131,7 +133,10 @@ function stage(kind: u32, client: u32): void {
     if (isOpening(client)) mayReset = true;
   } else {
     segmentBuild(descriptorPtr, client);
-    if (resetFlag(descriptorPtr) != 0) mayReset = true;
+    if (resetFlag(descriptorPtr) != 0) {
+      mayReset = true;
+      if (isTunnelled) mayResetLater = true;
+    }
   }
   if (isForged) mayReset = true;
   canarySet(waiting, changetype<Descriptor>(descriptorPtr).len);
@@ -175,7 +180,7 @@ function poll(): void {
   drainSent(nowUs);
   judge(ANYBODY);
   drainEvents(mayReset);
-  mayReset = isForged;
+  mayReset = isForged || mayResetLater;
 }
 
 /** The clock goes on by up to about 18 hours. */

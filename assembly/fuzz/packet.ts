@@ -80,6 +80,9 @@ if (CLIENTS * QUOTE_MAX != 384) ERROR("QUOTES");
 /** Bytes that no honest client sends went to the core: streams and resets can no longer be judged. */
 export let isForged: bool = false;
 
+/** The last segment built came through a tunnel: until its flow is known it may be held. */
+export let isTunnelled: bool = false;
+
 export function forge(): void {
   isForged = true;
 }
@@ -125,7 +128,8 @@ function nowWord(): u32 {
 
 /** Whose packet to whom: what the tunnel is for, comes from a peer under a flow. */
 function turn(how: u32, client: u32): void {
-  if ((how & How.TUNNEL) != 0) {
+  isTunnelled = (how & How.TUNNEL) != 0;
+  if (isTunnelled) {
     const flow = flowOf(client);
     tupleBetween(TURNED, OWN_TUNNEL, flow & 0xffff, PEER_TUNNEL + 1, flow >> 16);
     return;
@@ -324,7 +328,7 @@ export function icmpBuild(descriptorPtr: usize, client: u32): void {
   }
 }
 
-/** The RST flag of a built packet that is no forged one; 0 of others. */
+/** The RST flag of a built segment. */
 export function resetFlag(descriptorPtr: usize): u32 {
   const ip = <usize>changetype<Descriptor>(descriptorPtr).ptr;
   return (<u32>load<u8>(ip + ipHeaderLenOf(family), 13)) & TcpFlag.RST;
