@@ -6,6 +6,7 @@ import { Err } from "../errors";
 import { EventType, State } from "../report";
 import { queueInit, queueWrite } from "../tcp/buffer";
 import { CHUNK_SHIFT, chunksFree } from "../tcp/chunk";
+import { configLinkMtu } from "../tcp/config";
 import { connectionDetach, connectionFree, connectionOpen } from "../tcp/connection";
 import { demuxFind } from "../tcp/demux";
 import { episodeResume } from "../tcp/episode";
@@ -74,7 +75,8 @@ export function infuse(blobPtr: usize, generation: u32, now: u64): usize {
   readTcp(tcb, blobPtr, now);
   tcb.ttl = load<u8>(blobPtr, BlobOff.TTL);
   tcb.dscp = load<u8>(blobPtr, BlobOff.DSCP);
-  tcb.pmtu = load<u16>(blobPtr, BlobOff.PATH_MTU);
+  // The node that it comes from may have a link of larger packets.
+  tcb.pmtu = <u16>min<u32>(load<u16>(blobPtr, BlobOff.PATH_MTU), configLinkMtu());
   tcb.generation = generation;
   tcb.openedUs = now;
   if (!readData(ptr, blobPtr) || !migrateActivate(ptr, now)) {

@@ -141,6 +141,33 @@ for (const build of BUILDS) {
     }
   });
 
+  move(`sends no packet above the link of the node it came to (${build})`, () => {
+    const jumbo = { mtu: 9000, slotBytes: 9216 };
+    const pair = new Pair({ build, a: jumbo, b: jumbo });
+    const { a, b } = pair.open();
+    const down = pattern(200_000, 9);
+    const lengths = { before: 0, after: 0 };
+    let when: keyof typeof lengths = "before";
+    pair.wire.pass = (packet, from) => {
+      if (from === "b") lengths[when] = Math.max(lengths[when], packet.totalLen);
+      return true;
+    };
+    let written = pair.b.write(b, down, pair.now);
+    pair.run(1_500);
+    when = "after";
+    const { handle } = moveB(pair, b, { mtu: 1500 });
+    const parts: Uint8Array[] = [];
+    const length = () => parts.reduce((sum, part) => sum + part.length, 0);
+    pair.onStep = () => {
+      written += pair.b.write(handle, down.subarray(written), pair.now);
+      parts.push(pair.a.read(a, pair.now));
+    };
+    pair.onStep();
+    pair.runUntil(() => length() === down.length, 60);
+    assert.equal(Uint8Array.from(Buffer.concat(parts)), down);
+    assert.equal(lengths, { before: 9000, after: 1500 });
+  });
+
   move(`delivers the same bytes over any wire, moved at any moments (${build})`, () => {
     const script = fc.record({
       up: fc.integer({ min: 0, max: 60_000 }),
