@@ -33,6 +33,8 @@ export interface Flow {
   clientShift: number;
   clientNxt: number;
   clientAck: number | undefined;
+  /** Its SYN came to the forwarder once more, after the connection had been taken over. */
+  isAskedAgain: boolean;
   /** It sent a RST: whoever hears of it forgets the connection. */
   clientReset: boolean;
   /** Its owner, a backend or a classifier on a node of its own, sent a RST by its next number. */
@@ -148,6 +150,7 @@ export function newFlow(segment: TcpPacket): Flow {
     clientShift: scale?.bytes[0] ?? 0,
     clientNxt: add(segment.seq, 1),
     clientAck: undefined,
+    isAskedAgain: false,
     clientReset: false,
     serverReset: false,
     serverIss: undefined,

@@ -92,6 +92,8 @@ export class Network {
   #version = 0;
   watch: Watcher | undefined;
   trace: Tracer | undefined;
+  /** Sees a packet as a place is given it. */
+  arrived: ((to: string, bytes: Uint8Array) => void) | undefined;
   /** Sees a packet that was damaged on its way, as it will arrive. */
   damaged: ((to: string, bytes: Uint8Array) => void) | undefined;
   /** A packet met a path with a smaller MTU; what this returns comes back from a router there. */
@@ -200,6 +202,7 @@ export class Network {
         return;
       }
       this.counters.delivered++;
+      this.arrived?.(place.name, bytes);
       place.receiver(bytes, from);
     });
     return fate;

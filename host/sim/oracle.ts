@@ -32,6 +32,7 @@ import {
   isProbe,
   isUnmapped,
   markOf,
+  mayContend,
   owner,
   type Emitter,
 } from "./speaker.ts";
@@ -151,6 +152,14 @@ export class Oracle {
     return lost;
   }
 
+  /** A packet comes to the forwarder, damaged or not. */
+  heard(bytes: Uint8Array): void {
+    const segment = synOf(bytes);
+    if (!segment) return;
+    const flow = this.#flows.get(`${segment.source} ${segment.sourcePort}`);
+    if (flow?.iss === segment.seq && flow.owners.length > 1) flow.isAskedAgain = true;
+  }
+
   /** A packet comes to the forwarder damaged. */
   damaged(bytes: Uint8Array): void {
     let segment: TcpPacket;
@@ -194,6 +203,8 @@ export class Oracle {
     }
     if (!flow) return;
     if (segment.flags & RST) {
+      // It answers what came late for an earlier connection of the port.
+      if (!isWithin({ from: add(flow.iss, 1), to: flow.clientNxt }, segment.seq)) return;
       flow.clientReset = true;
       flow.resetAllowed ??= "the client sent a RST";
       return;
@@ -293,11 +304,14 @@ export class Oracle {
     // RFC 9293 3.5, figure 8: nobody remembers what is over, and a SYN that comes late looks like a new one.
     const isReset = flow.clientReset || flow.serverReset;
     if (isReset || (isOver(flow) && !flow.serverFinFirst)) {
+      // Its client has taken none yet, and may take this one.
+      const isOpen = flow.clientAck === undefined && mayContend(flow, node);
+      if (isOpen) return contend(flow, markOf(node), segment);
       flow.lateIss.add(segment.seq);
       return timestamps(flow, segment, object);
     }
     if (flow.owners.length > 0 && !flow.isLost) {
-      if (isUnmapped(flow) && !node.isForwarder) return contend(flow, markOf(node), segment);
+      if (mayContend(flow, node)) return contend(flow, markOf(node), segment);
       return object("I1", `${flow.owners.at(-1) ?? ""} has taken over from it`);
     }
     begin(flow, node, segment, object);
@@ -345,6 +359,19 @@ export class Oracle {
     if (after(old.tsVal, add(tsVal, slackMs))) {
       object("I2", `TSval ${tsVal} of the next connection after ${old.tsVal}`);
     }
+  }
+}
+
+/** Most of what comes carries data, and is not looked at closer. */
+const SYN_BYTES_MAX = 120;
+
+function synOf(bytes: Uint8Array): TcpPacket | undefined {
+  if (bytes.length > SYN_BYTES_MAX) return undefined;
+  try {
+    const segment = viewTcp(bytes);
+    return (segment.flags & (SYN | ACK)) === SYN ? segment : undefined;
+  } catch {
+    return undefined; // No segment: the forwarder drops it.
   }
 }
 

@@ -276,6 +276,9 @@ class Run {
         trace(from, to, bytes, scheduler.wallUs(), fate);
       };
     }
+    network.arrived = (to, bytes) => {
+      if (to === FORWARDER) this.#oracle.heard(bytes);
+    };
     network.damaged = (to, bytes) => {
       if (to === FORWARDER) this.#oracle.damaged(bytes);
     };

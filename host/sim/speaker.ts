@@ -23,6 +23,16 @@ export function isUnmapped({ owners }: Flow): boolean {
   return owners.length === 1 && owners[0]?.startsWith(FORWARDER_MARK) === false;
 }
 
+/**
+ * This classifier may answer the SYN beside those who have spoken: a copy of it was relayed before any mapping was made,
+ * or, where nobody has taken over yet, because the first one seems to be away.
+ */
+export function mayContend(flow: Flow, node: Emitter): boolean {
+  const { owners, isAskedAgain } = flow;
+  if (node.isForwarder || owners[0]?.startsWith(FORWARDER_MARK) !== false) return false;
+  return owners.length === 1 || (!owners.includes(markOf(node)) && !isAskedAgain);
+}
+
 export function markOf(node: Emitter): string {
   return `${node.isForwarder ? FORWARDER_MARK : ""}${node.name}#${node.life}`;
 }

@@ -262,4 +262,18 @@ found("refuses the late claim of a node whose client has begun again at its forw
   again({ seed: 10000476, ...one, ...lossy, ...mixed, troubles });
 });
 
+found("lets a classifier answer a SYN that was relayed to it before another handed over", () => {
+  const one = { backends: 2, classifiers: 3, clients: 19, connectionsMax: 4, bodyMax: 5000 };
+  const lossy = { faultPercentMax: 10, isEachLink: true, clockPpmMax: 0, movePercent: 0 };
+  const troubles = ["forwarder-pause", "partition"] as const;
+  again({ seed: 10011396, ...one, ...lossy, waitPercent: 10, troubles });
+});
+
+found("takes no RST that answers a former connection's segment for the end of this one", () => {
+  const one = { backends: 4, classifiers: 2, clients: 18, connectionsMax: 4, bodyMax: 300_000 };
+  const lossy = { faultPercentMax: 10, isEachLink: true, clockPpmMax: 100, movePercent: 20 };
+  const mixed = { mannerPercent: 60, isByRequest: true };
+  again({ seed: 10014385, ...one, ...lossy, ...mixed, troubles: ["drain", "drain"] });
+});
+
 found.run();

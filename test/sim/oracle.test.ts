@@ -13,6 +13,8 @@ const B1: Emitter = { name: "b1", life: 1, isForwarder: false, opens: false };
 const B2: Emitter = { ...B1, name: "b2" };
 const C1: Emitter = { ...B1, name: "c1", opens: true };
 const C2: Emitter = { ...C1, name: "c2" };
+const C3: Emitter = { ...C1, name: "c3" };
+const C4: Emitter = { ...C1, name: "c4" };
 const [ISS, IRS] = [1000, 5000];
 const TIME_WAIT_US = 60_000_000;
 
@@ -61,6 +63,12 @@ function open(unreachable: readonly string[] = [], isInDoubt = false) {
   const damaged = (seq: number, ack: number) => oracle.damaged(segment(true, ACK, seq, ack, 0));
   const pass = (us: number): void => void (ms += us / 1000);
   return { oracle, client, service, begin, objections, damaged, pass };
+}
+
+/** The client's first segment, as the forwarder is given it. */
+function syn(seq: number): Uint8Array {
+  const ends = { source: CLIENT, destination: SERVICE, sourcePort: 4000, destinationPort: 80 };
+  return buildTcp({ ...ends, flags: SYN, seq, ack: 0, window: 500 });
 }
 
 oracles("object to whoever speaks after another has taken over (I1)", () => {
@@ -219,6 +227,58 @@ oracles("know a SYN-ACK that the client did not take, and nothing else of its cl
   service(C1, RST, IRS + 2);
   assert.equal(objections(), ["I3: RST without a cause"]);
 });
+
+oracles("take no RST of an earlier connection's number for the end of this one", () => {
+  const { client, service, objections } = open();
+  client(SYN, ISS);
+  service(C1, SYN | ACK, IRS, ISS + 1);
+  client(RST, ISS - 500);
+  service(C2, SYN | ACK, 70_000, ISS + 1);
+  client(ACK, ISS + 1, 70_001, 10);
+  service(C2, ACK, 70_001, ISS + 11);
+  assert.equal(objections(), [], "the client took the second one's");
+  service(C2, RST, 70_001);
+  assert.equal(objections(), ["I3: RST without a cause"]);
+});
+
+oracles("let a client take the SYN-ACK of a second classifier after the first one's RST", () => {
+  const { oracle, client, service, objections } = open();
+  client(SYN, ISS);
+  service(C1, SYN | ACK, IRS, ISS + 1);
+  oracle.allowReset(CLIENT, 4000, "c1 gave up");
+  service(C1, RST, IRS + 1);
+  service(C2, SYN | ACK, 70_000, ISS + 1);
+  client(ACK, ISS + 1, 70_001, 10);
+  service(C2, ACK, 70_001, ISS + 11);
+  assert.equal(objections(), []);
+});
+
+oracles(
+  "know a SYN that was relayed before a connection was taken over, and answered after",
+  () => {
+    const { oracle, client, service, objections } = open();
+    client(SYN, ISS);
+    service(C1, SYN | ACK, IRS, ISS + 1);
+    client(ACK, ISS + 1, IRS + 1, 10);
+    service(B1, ACK, IRS + 1, ISS + 11);
+    service(C2, SYN | ACK, 70_000, ISS + 1);
+    assert.equal(objections(), []);
+    service(C1, SYN | ACK, IRS, ISS + 1);
+    service(LB, SYN | ACK, 80_000, ISS + 1);
+    const twice = ["I1: b1#1 has taken over from it", "I1: b1#1 has taken over from it"];
+    assert.equal(objections(), twice, "the one that had it, and the judge of mappings");
+    oracle.heard(syn(ISS - 1));
+    service(C3, SYN | ACK, 71_000, ISS + 1);
+    assert.equal(objections(), [], "another SYN");
+    oracle.heard(syn(ISS));
+    service(C4, SYN | ACK, 72_000, ISS + 1);
+    assert.equal(
+      objections(),
+      ["I1: b1#1 has taken over from it"],
+      "the forwarder had the mapping",
+    );
+  },
+);
 
 oracles("take no crash of the forwarder for a cause where nobody has answered the SYN", () => {
   for (const isAnswered of [true, false]) {
