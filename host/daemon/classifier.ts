@@ -3,13 +3,11 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { ClassifierConfig } from "../config/config.ts";
 import { ClassifierNode } from "../node/classifiernode.ts";
 import { jsonLine } from "../observe/json.ts";
-import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
 import type { Log } from "../node/environment.ts";
-import { addServices } from "./services.ts";
 import { daemonLog, untilStopped } from "./lifecycle.ts";
-import { openNode, patienceOf, routingOf, type CoreSizes, type RunningNode } from "./parts.ts";
-import { handoffReport, rejectReport } from "./report.ts";
+import { openNode, type CoreSizes, type RunningNode } from "./parts.ts";
+import { readerEvents, readerOptions } from "./reader.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 
 const SIZES: CoreSizes = {
@@ -64,7 +62,6 @@ async function open(
   reporter: Reporter,
   restart: () => void,
 ): Promise<{ readonly node: RunningNode; readonly classifier: ClassifierNode }> {
-  const { headMs } = config.timeouts;
   let classifier: ClassifierNode | undefined;
   const node = await openNode({
     config,
@@ -74,28 +71,12 @@ async function open(
     persist: false,
     log,
     role: (parts) => {
-      const how = { listens: true, ecn: config.ecn };
-      const narrowed = addServices(parts.core, config.services, how);
       const named = (name: string) => ({ name, id: nodeId(parts.cipher, name) });
       classifier = new ClassifierNode({
-        ...parts,
-        inject: () => parts.engine.inject(),
-        router: createRouter(config.rules),
+        ...readerOptions(config, SIZES, parts, true),
         forwarders: config.forwarders.map(({ name }) => named(name).id),
         backends: config.backends.map(named),
-        connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
-        headLimitUs: headMs === undefined ? undefined : headMs * 1000,
-        routingOf: routingOf(config.services),
-        patience: patienceOf(config),
-        mtu: config.mtu ?? SIZES.mtu,
-        narrowed,
-        events: {
-          handedOff: (handoff) => {
-            if (reporter.wants(false)) reporter.report(handoffReport(handoff));
-          },
-          rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
-          restart,
-        },
+        events: { ...readerEvents(reporter), restart },
       });
       return classifier;
     },

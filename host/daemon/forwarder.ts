@@ -8,21 +8,12 @@ import type { Log } from "../node/environment.ts";
 import { Forwarder } from "../node/forwarder.ts";
 import type { CounterGroups } from "../observe/counters.ts";
 import { jsonLine } from "../observe/json.ts";
-import { createRouter } from "../routing/router.ts";
 import { nodeId } from "../transport/create.ts";
-import { addServices } from "./services.ts";
 import { daemonLog, untilStopped, type StoppableNode } from "./lifecycle.ts";
 import { carryOut, startControl, type Order } from "./control.ts";
 import type { DeviceQueue } from "./links.ts";
-import {
-  openNode,
-  patienceOf,
-  routingOf,
-  type CoreSizes,
-  type Parts,
-  type RunningNode,
-} from "./parts.ts";
-import { handoffReport, rejectReport } from "./report.ts";
+import { openNode, type CoreSizes, type Parts, type RunningNode } from "./parts.ts";
+import { readerEvents, readerOptions } from "./reader.ts";
 import { createReporter, type Reporter } from "./reporter.ts";
 
 const SIZES: CoreSizes = {
@@ -107,27 +98,11 @@ export async function openForwarder(options: ForwarderNodeOptions): Promise<Runn
 
 function newForwarder(config: ForwarderConfig, parts: Parts, reporter: Reporter): Forwarder {
   const listens = config.classifiers.length === 0;
-  const { ecn } = config;
-  const narrowed = addServices(parts.core, config.services, { listens, ecn });
-  const { headMs } = config.timeouts;
   return new Forwarder({
-    ...parts,
-    inject: () => parts.engine.inject(),
-    router: createRouter(config.rules),
+    ...readerOptions(config, SIZES, parts, listens),
     backends: config.backends.map(({ name }) => ({ name, id: nodeId(parts.cipher, name) })),
     classifiers: config.classifiers.map(({ name }) => nodeId(parts.cipher, name)),
-    headLimitUs: headMs === undefined ? undefined : headMs * 1000,
-    connectionsMax: config.limits.connectionsMax ?? SIZES.connectionsMax,
-    routingOf: routingOf(config.services),
-    patience: patienceOf(config),
-    mtu: config.mtu ?? SIZES.mtu,
-    narrowed,
-    events: {
-      handedOff: (handoff) => {
-        if (reporter.wants(false)) reporter.report(handoffReport(handoff));
-      },
-      rejected: (tuple, reason, head) => reporter.report(rejectReport(tuple, reason, head)),
-    },
+    events: readerEvents(reporter),
   });
 }
 

@@ -3,12 +3,11 @@
  * together; must not know what a role does with them.
  */
 import { readFileSync } from "node:fs";
-import type { NodeConfig, PeerSpec, Service } from "../config/config.ts";
+import type { NodeConfig, PeerSpec } from "../config/config.ts";
 import { readKeyFile, type KeyFile } from "../config/key.ts";
 import { parseAddress } from "../core/address.ts";
 import { Core } from "../core/core.ts";
 import type { CoreParameters } from "../core/parameters.ts";
-import type { Tuple } from "../core/tuple.ts";
 import { BatonError } from "../errors.ts";
 import { createCipher } from "../link/cipher.ts";
 import { SystemClock } from "../link/clock.ts";
@@ -17,7 +16,6 @@ import { Loop } from "../link/loop.ts";
 import { systemRandom } from "../link/random.ts";
 import { openUdp, type UdpSocket } from "../link/udp.ts";
 import type { Route } from "../linux/route.ts";
-import type { Routing } from "../node/connection.ts";
 import { Engine, type Role } from "../node/engine.ts";
 import type { Clock, Cipher, Log, Random } from "../node/environment.ts";
 import type { Patience } from "../node/patience.ts";
@@ -281,15 +279,6 @@ export function addressBytes(text: string): Uint8Array {
   const bytes = parseAddress(text);
   if (!bytes) throw new BatonError("ERR_BATON_CONFIG", `expected an IP address, got "${text}"`);
   return bytes;
-}
-
-/** How connections to a service address are routed. */
-export function routingOf(services: readonly Service[]): (tuple: Tuple) => Routing {
-  const keyOf = (address: Uint8Array, port: number): string => `${address.join()} ${port}`;
-  const byRequest = services.filter(({ routing }) => routing === "request");
-  if (byRequest.length === 0) return () => "connection"; // No text is made for each connection.
-  const keys = new Set(byRequest.map(({ address, port }) => keyOf(addressBytes(address), port)));
-  return ({ local, localPort }) => (keys.has(keyOf(local, localPort)) ? "request" : "connection");
 }
 
 /** What `--timeout keep-alive` and `--timeout user` say. */

@@ -6,8 +6,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { RULES } from "../../host/lab/scenario.ts";
-import { LabClients, describe } from "../support/labclients.ts";
-import { MIB, withService, type Family, type TestService } from "../support/labservice.ts";
+import { describe, expectDone, type LabClients } from "../support/labclients.ts";
+import { withService } from "../support/labservice.ts";
 import type { TransferEvent } from "../support/labtransfers.ts";
 
 const death = suite("death");
@@ -25,16 +25,6 @@ const GROUPS = [VICTIM, OTHER].flatMap((host) =>
 );
 const TOTAL = GROUPS.length * EACH;
 const ROUTES = { routes: ["host=two.example -> b2", ...RULES] };
-
-/** Connections to both backends, all in the middle of their work for `seconds` more. */
-async function begin(service: TestService, family: Family, seconds: number): Promise<LabClients> {
-  const clients = new LabClients(service.lab.nodes.client, {
-    ...{ address: service.addressOf(family), port: 80, groups: GROUPS },
-    ...{ bytes: MIB, seconds },
-  });
-  await clients.steady();
-  return clients;
-}
 
 const isVictims = ({ host }: TransferEvent): boolean => host === VICTIM;
 
@@ -63,7 +53,7 @@ for (const family of [4, 6] as const) {
       name,
       {},
       async (service) => {
-        const clients = await begin(service, family, 6);
+        const clients = await service.transfers({ family: family, groups: GROUPS, seconds: 6 });
         const victim = service.cluster.backends.get("b1");
         const killedMs = Date.now();
         victim?.child.kill("SIGKILL");
@@ -81,7 +71,7 @@ death("kill -9 of a backend that is back at once: reset within 1.5 s of its rest
     "restart of a backend",
     {},
     async (service) => {
-      const clients = await begin(service, 4, 6);
+      const clients = await service.transfers({ family: 4, groups: GROUPS, seconds: 6 });
       const victim = service.cluster.backends.get("b1");
       victim?.child.kill("SIGKILL");
       await victim?.ended;
@@ -100,7 +90,7 @@ death("a backend that is cut off: reset after 6 s of silence, and it returns by 
     "silence",
     {},
     async (service) => {
-      const clients = await begin(service, 4, 10);
+      const clients = await service.transfers({ family: 4, groups: GROUPS, seconds: 10 });
       const box = await service.lab.middlebox("b1", { lossPercent: 100 });
       await expectResets(clients, Date.now(), SILENCE_MS);
       await box.close();
@@ -121,14 +111,13 @@ death("SIGSTOP of a backend for 2 s: no connection is lost", () =>
     "SIGSTOP",
     {},
     async (service) => {
-      const clients = await begin(service, 4, 6);
+      const clients = await service.transfers({ family: 4, groups: GROUPS, seconds: 6 });
       const stopped = service.cluster.backends.get("b1");
       stopped?.child.kill("SIGSTOP");
       await wait(2_000);
       assert.equal(clients.ends, [], "all were under way");
       stopped?.child.kill("SIGCONT");
-      const ends = await clients.finish(LIMIT_MS);
-      assert.is(ends.filter(({ how }) => how === "done").length, TOTAL, describe(ends));
+      await expectDone(clients, TOTAL, LIMIT_MS);
       const counters = await service.counters();
       const { judge } = counters.get("forwarder") ?? {};
       assert.is(judge?.["nodes-dead"], undefined, "it was suspect, and no more");

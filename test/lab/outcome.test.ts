@@ -6,8 +6,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Middlebox } from "../../host/lab/middlebox.ts";
 import { askRaw, type RawRequest, type RawResult } from "../support/labraw.ts";
-import { LabClients, describe } from "../support/labclients.ts";
-import { MIB, withService, type Counters, type TestService } from "../support/labservice.ts";
+import { describe } from "../support/labclients.ts";
+import { withService, type Counters, type TestService } from "../support/labservice.ts";
 
 const outcome = suite("outcome");
 
@@ -102,12 +102,8 @@ outcome("the blob arrives and every answer is lost: a reset, FORGET, and no owne
     const groups = (["idle", "download", "upload"] as const).map((kind) => {
       return { kind, host: "api.example", count: UNKNOWN / 3 };
     });
-    const clients = new LabClients(lab.nodes.client, {
-      ...{ address: lab.plan.service4, port: 80, groups },
-      ...{ bytes: MIB, seconds: 30 },
-    });
     // Answers come directly from b1, which owns the connections: only the forwarder does not know.
-    await clients.steady();
+    const clients = await service.transfers({ family: 4, groups, seconds: 30 });
     const ends = await clients.end(LIMIT_MS);
     await filter("del");
     const resets = ends.filter(({ how }) => how === "ECONNRESET");

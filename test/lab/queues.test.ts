@@ -11,12 +11,11 @@ import * as assert from "uvu/assert";
 import { newKey, type Daemon, type DaemonEvent } from "../../host/lab/cluster.ts";
 import { RULES } from "../../host/lab/scenario.ts";
 import { until } from "../support/lab.ts";
-import { LabClients, describe } from "../support/labclients.ts";
+import { expectDone } from "../support/labclients.ts";
 import { startLoad } from "../support/labload.ts";
 import {
   FAMILIES,
   IS_FULL,
-  MIB,
   withService,
   type Counters,
   type TestService,
@@ -35,11 +34,14 @@ const SECONDS = 3;
 const LIMIT_MS = 120_000;
 
 /** Transfers over several seconds, and some connections that say nothing meanwhile. */
-const GROUPS = HOSTS.flatMap((host) => [
-  { kind: "download" as const, host, count: CONNECTIONS / 5 },
-  { kind: "upload" as const, host, count: CONNECTIONS / 5 },
-  { kind: "idle" as const, host, count: CONNECTIONS / 10 },
-]);
+const WORK = {
+  seconds: SECONDS,
+  groups: HOSTS.flatMap((host) => [
+    { kind: "download" as const, host, count: CONNECTIONS / 5 },
+    { kind: "upload" as const, host, count: CONNECTIONS / 5 },
+    { kind: "idle" as const, host, count: CONNECTIONS / 10 },
+  ]),
+};
 
 const statusOf = (pid: string): string => read(`/proc/${pid}/status`);
 const wordsOf = (pid: string): string[] => read(`/proc/${pid}/cmdline`).split("\0");
@@ -88,26 +90,12 @@ async function withQueues(
   await withService(name, {}, body, { routes: ROUTES, queues: QUEUES, forwarderFlags });
 }
 
-async function begin(service: TestService, family: 4 | 6): Promise<LabClients> {
-  const clients = new LabClients(service.lab.nodes.client, {
-    ...{ address: service.addressOf(family), port: 80, groups: GROUPS },
-    ...{ bytes: MIB, seconds: SECONDS },
-  });
-  await clients.steady();
-  return clients;
-}
-
-async function expectAll(clients: LabClients): Promise<void> {
-  const ends = await clients.finish(LIMIT_MS);
-  assert.is(ends.filter(({ how }) => how === "done").length, CONNECTIONS, describe(ends));
-}
-
 for (const family of IS_FULL ? FAMILIES : [4 as const]) {
   const name = `kill -9 of one of two workers during ${CONNECTIONS} transfers, IPv${family}`;
   queues(`${name}: all complete, the other one does not notice`, () =>
     withQueues(name, async (service) => {
       const { forwarder } = service.cluster;
-      const clients = await begin(service, family);
+      const clients = await service.transfers({ family: family, ...WORK });
       const victim = pidOf(forwarder, "forwarder.1");
       assert.ok(victim, "a worker has a process of its own");
       process.kill(victim, "SIGKILL");
@@ -115,7 +103,7 @@ for (const family of IS_FULL ? FAMILIES : [4 as const]) {
         const pid = pidOf(forwarder, "forwarder.1");
         return pid !== undefined && pid !== victim;
       });
-      await expectAll(clients);
+      await expectDone(clients, CONNECTIONS, LIMIT_MS);
       assert.match(forwarder.stderr, /worker forwarder\.1: .* got SIGKILL: it is started again/);
       const sums = (await service.counters()).get("forwarder");
       assert.is(sums?.["workers"]?.["died"], 1);
@@ -196,7 +184,7 @@ queues("a backend is drained by both, keys are replaced in both: no request fail
 
 queues("killed, it takes its workers along; one that dies too often takes the node down", () =>
   withQueues("kill of the holder", async (service) => {
-    const clients = await begin(service, 4);
+    const clients = await service.transfers({ family: 4, ...WORK });
     const before = ["forwarder", "forwarder.1"].map((worker) =>
       pidOf(service.cluster.forwarder, worker),
     );
@@ -204,7 +192,7 @@ queues("killed, it takes its workers along; one that dies too often takes the no
     await service.cluster.forwarder.ended;
     await service.cluster.startForwarder().ready;
     for (const pid of before) assert.is(statusOf(String(pid)), "", "its workers are gone");
-    await expectAll(clients);
+    await expectDone(clients, CONNECTIONS, LIMIT_MS);
     await expectGivingUp(service);
     const last = service.cluster.forwarder.events.find(({ event }) => event === "counters");
     const adopted = numbersOf(last, "judge")["claims-adopted"];

@@ -7,8 +7,8 @@ import { setTimeout as wait } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { RULES } from "../../host/lab/scenario.ts";
-import { LabClients, describe } from "../support/labclients.ts";
-import { MIB, withService, type Family, type TestService } from "../support/labservice.ts";
+import { expectDone } from "../support/labclients.ts";
+import { withService } from "../support/labservice.ts";
 
 const restart = suite("restart");
 
@@ -20,28 +20,16 @@ const SECONDS = 8;
 /** Longer than a node may be silent before it is dead. */
 const STOP_MS = 6_000;
 const HOSTS = ["api.example", "two.example"];
-const GROUPS = HOSTS.flatMap((host) => [
-  { kind: "download" as const, host, count: TRANSFERS / 4 },
-  { kind: "upload" as const, host, count: TRANSFERS / 4 },
-  { kind: "idle" as const, host, count: IDLE / 2 },
-]);
+const WORK = {
+  seconds: SECONDS,
+  groups: HOSTS.flatMap((host) => [
+    { kind: "download" as const, host, count: TRANSFERS / 4 },
+    { kind: "upload" as const, host, count: TRANSFERS / 4 },
+    { kind: "idle" as const, host, count: IDLE / 2 },
+  ]),
+};
 
 const ROUTED = { routes: ["host=two.example -> b2", ...RULES] };
-
-async function begin(service: TestService, family: Family): Promise<LabClients> {
-  const clients = new LabClients(service.lab.nodes.client, {
-    ...{ address: service.addressOf(family), port: 80, groups: GROUPS },
-    ...{ bytes: MIB, seconds: SECONDS },
-  });
-  await clients.steady();
-  return clients;
-}
-
-async function expectAll(clients: LabClients): Promise<void> {
-  const ends = await clients.finish(LIMIT_MS);
-  const done = ends.filter(({ how }) => how === "done");
-  assert.is(done.length, TRANSFERS + IDLE, describe(ends));
-}
 
 /** Started again at once, and after almost 2 s. */
 for (const [family, pauseMs] of [
@@ -55,13 +43,13 @@ for (const [family, pauseMs] of [
       {},
       async (service) => {
         const { cluster } = service;
-        const clients = await begin(service, family);
+        const clients = await service.transfers({ family: family, ...WORK });
         cluster.forwarder.child.kill("SIGKILL");
         await cluster.forwarder.ended;
         await wait(pauseMs);
         assert.equal(clients.ends, [], "all were under way");
         await cluster.startForwarder().ready;
-        await expectAll(clients);
+        await expectDone(clients, TRANSFERS + IDLE, LIMIT_MS);
         const { judge } = (await service.counters()).get("forwarder") ?? {};
         const text = JSON.stringify(judge);
         assert.ok((judge?.["claims-adopted"] ?? 0) >= TRANSFERS + IDLE, text);
@@ -78,11 +66,11 @@ restart(`SIGSTOP of the forwarder for ${STOP_MS / 1000} s: it declares nobody de
     {},
     async (service) => {
       const { forwarder } = service.cluster;
-      const clients = await begin(service, 4);
+      const clients = await service.transfers({ family: 4, ...WORK });
       forwarder.child.kill("SIGSTOP");
       await wait(STOP_MS);
       forwarder.child.kill("SIGCONT");
-      await expectAll(clients);
+      await expectDone(clients, TRANSFERS + IDLE, LIMIT_MS);
       const { judge } = (await service.counters()).get("forwarder") ?? {};
       const text = JSON.stringify(judge);
       assert.is(judge?.["nodes-dead"], undefined, text);

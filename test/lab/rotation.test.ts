@@ -3,8 +3,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { newKey, type Daemon } from "../../host/lab/cluster.ts";
 import { until } from "../support/lab.ts";
-import { LabClients, describe } from "../support/labclients.ts";
-import { MIB, withService, type TestService } from "../support/labservice.ts";
+import { expectDone } from "../support/labclients.ts";
+import { withService, type TestService } from "../support/labservice.ts";
 
 const rotation = suite("rotation");
 
@@ -30,15 +30,11 @@ rotation(
   "old; old and new; new and old; new: no connection is lost, and all end with the new key",
   () =>
     withService("rotation", {}, async (service) => {
-      const { cluster, lab } = service;
+      const { cluster } = service;
       const groups = (["download", "upload", "idle"] as const).map((kind) => {
         return { kind, host: "unknown.example", count: EACH };
       });
-      const clients = new LabClients(lab.nodes.client, {
-        ...{ address: service.addressOf(4), port: 80, groups },
-        ...{ bytes: MIB, seconds: 12 },
-      });
-      await clients.steady();
+      const clients = await service.transfers({ family: 4, groups, seconds: 12 });
       const [old, fresh] = [cluster.keys, newKey()];
       for (const keys of [old + fresh, fresh + old, fresh]) {
         for (const daemon of cluster.daemons) {
@@ -59,8 +55,7 @@ rotation(
       cluster.forwarder.child.kill("SIGKILL");
       await cluster.forwarder.ended;
       await cluster.startForwarder().ready;
-      const ends = await clients.finish(LIMIT_MS);
-      assert.is(ends.filter(({ how }) => how === "done").length, 3 * EACH, describe(ends));
+      await expectDone(clients, 3 * EACH, LIMIT_MS);
       await expectAnswer(service);
       for (const [name, { transport }] of await service.counters()) {
         assert.is(transport?.["forged"], 0, `${name}: ${JSON.stringify(transport)}`);

@@ -1,6 +1,7 @@
 /** The test's side of labtransfers.ts: many lasting connections, and when each became steady and ended. */
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
+import * as assert from "uvu/assert";
 import type { LabNode } from "../../host/lab/lab.ts";
 import { supportScript, until } from "./lab.ts";
 import type { TransferEvent, TransferOptions } from "./labtransfers.ts";
@@ -69,6 +70,16 @@ export class LabClients {
     if (this.#stderr !== "") throw new Error(this.#stderr);
     return ends;
   }
+}
+
+/** So many finish their work as if nothing had been. */
+export async function expectDone(
+  clients: LabClients,
+  count: number,
+  limitMs: number,
+): Promise<void> {
+  const ends = await clients.finish(limitMs);
+  assert.is(ends.filter(({ how }) => how === "done").length, count, describe(ends));
 }
 
 /** How many ended how, and a few of each. */

@@ -5,7 +5,6 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { childOf } from "../../host/lab/process.ts";
-import { LabClients } from "./labclients.ts";
 import { askRaw, type RawResult } from "./labraw.ts";
 import { type Counters, MIB, type TestService } from "./labservice.ts";
 import { SPOOFED, synFlood, type FloodResult } from "./labsynflood.ts";
@@ -74,11 +73,8 @@ export async function floodService(
       Array.from({ length: count }, () => asked(address)),
     );
   await visits(WARM_VISITS);
-  const clients = new LabClients(client, {
-    ...{ address, port: 80, groups: GROUPS },
-    ...{ bytes: 4 * MIB, seconds: seconds + 3 },
-  });
-  await clients.steady();
+  const work = { family: 4, groups: GROUPS, bytes: 4 * MIB, seconds: seconds + 3 } as const;
+  const clients = await service.transfers(work);
   const before = { rss: rssOf(pid), cpu: cpuOf(pid), drops: await dropsOf(service) };
   const flooding = synFlood(client, { address, port: 80, rate, seconds, seed });
   let isOver = false;

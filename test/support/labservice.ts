@@ -12,6 +12,8 @@ import { addressBytes } from "../../host/linux/address.ts";
 import { rendezvousRank } from "../../host/routing/policy.ts";
 import { nodeId } from "../../host/transport/create.ts";
 import { labOrSkip } from "./lab.ts";
+import { LabClients } from "./labclients.ts";
+import type { TransferOptions } from "./labtransfers.ts";
 
 /** The sizes of the real requirement, for machines with time: .ci/run sets it. */
 export const IS_FULL = process.env["BATON_FULL"] === "1";
@@ -29,6 +31,12 @@ export interface Visited {
   readonly asks: readonly Ask[];
 }
 
+export interface Transfers extends Pick<TransferOptions, "groups" | "seconds"> {
+  readonly family: Family;
+  /** Of each transfer; a MiB unless told. */
+  readonly bytes?: number;
+}
+
 /** A service that runs, and what its daemons say of connections. */
 export class TestService {
   readonly lab: OwnLab;
@@ -44,6 +52,14 @@ export class TestService {
   addressOf(family: Family): string {
     const { service4, service6 } = this.lab.plan;
     return family === 4 ? service4 : service6;
+  }
+
+  /** Connections that are all in the middle of their work, for `seconds` more at least. */
+  async transfers({ family, bytes = MIB, ...work }: Transfers): Promise<LabClients> {
+    const at = { address: this.addressOf(family), port: 80 };
+    const clients = new LabClients(this.lab.nodes.client, { ...at, bytes, ...work });
+    await clients.steady();
+    return clients;
   }
 
   /** The classifier that the forwarder asks first for the connection of a client's port, when all are well. */
