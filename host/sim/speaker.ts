@@ -24,8 +24,8 @@ export function isUnmapped({ owners }: Flow): boolean {
 }
 
 /**
- * This classifier may answer the SYN beside those who have spoken: a copy of it was relayed before any mapping was made,
- * or, where nobody has taken over yet, because the first one seems to be away.
+ * This classifier may answer the SYN beside those who have spoken: a copy of it was relayed before any mapping was
+ * made, or, where nobody has taken over yet, because the first one seems to be away.
  */
 export function mayContend(flow: Flow, node: Emitter): boolean {
   const { owners, isAskedAgain } = flow;
