@@ -10,6 +10,7 @@ const SEED_MAX = 2 ** 32 - 1;
 const CLIENTS_MAX = 250;
 const BACKENDS_MAX = 16;
 const CLASSIFIERS_MAX = 3;
+const FORWARDERS_MAX = 3;
 const BODY_MAX = 100_000_000;
 const CONNECTIONS_MAX = 60;
 const PPM_MAX = 10_000;
@@ -27,6 +28,7 @@ interface Flags {
   readonly workerOf?: string;
   readonly clients?: string;
   readonly onlyClients?: string;
+  readonly forwarders?: string;
   readonly backends?: string;
   readonly classifiers?: string;
   readonly faults?: string;
@@ -63,6 +65,7 @@ export function addSim(program: Command): void {
       "this many clients; like all below, drawn from the seed by default",
     )
     .option("--only-clients <INDEXES>", "these of the drawn clients, separated by commas")
+    .option("--forwarders <COUNT>", "this many forwarders, which share the clients")
     .option("--backends <COUNT>", "this many backends")
     .option("--classifiers <COUNT>", "this many classifiers on nodes of their own")
     .option("--faults <PERCENT>", "the highest percentage of each fault of a path; 0: none")
@@ -116,6 +119,7 @@ async function given(flags: Flags): Promise<Given> {
   const values: { [Key in keyof Given]: Given[Key] | undefined } = {
     clients,
     classifiers: count(flags.classifiers, "--classifiers", 0, CLASSIFIERS_MAX),
+    forwarders: count(flags.forwarders, "--forwarders", 1, FORWARDERS_MAX),
     backends: count(flags.backends, "--backends", 1, BACKENDS_MAX),
     faultPercentMax: count(flags.faults, "--faults", 0, 100),
     isEachLink: flags.eachLink,

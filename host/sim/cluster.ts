@@ -19,8 +19,9 @@ import { Network } from "./network.ts";
 import { SimNode, type SimParts, type SimRole } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
 import { Scheduler } from "./scheduler.ts";
+import { clientOf, steer } from "./steer.ts";
 
-/** The forwarder's name. */
+/** The name of the forwarder, of the first where there are several. */
 export const FORWARDER = "lb";
 
 export interface ServiceSpec {
@@ -35,6 +36,8 @@ export interface ClusterOptions {
   readonly log: Log;
   readonly services: readonly ServiceSpec[];
   readonly router: Router;
+  /** How many forwarders share the clients among them; default 1. */
+  readonly forwarders?: number;
   /** Names of the backends. */
   readonly backends: readonly string[];
   /** Names of classifiers on nodes of their own; none: the forwarder classifies. */
@@ -64,24 +67,32 @@ export class Cluster {
   afterTurn: (node: string) => void = () => undefined;
   readonly #options: ClusterOptions;
   readonly #names: readonly string[];
+  readonly #forwarderNames: readonly string[];
   readonly #key: Uint8Array;
   readonly #failures: unknown[] = [];
   readonly #lives = new Map<string, number>();
   readonly #clocks = new Map<string, HostClock>();
   readonly #backends = new Map<string, SimNode<Backend>>();
   readonly #classifiers = new Map<string, SimNode<ClassifierNode>>();
-  #forwarder: SimNode<Forwarder>;
+  readonly #forwarders = new Map<string, SimNode<Forwarder>>();
 
   constructor(options: ClusterOptions) {
     this.#options = options;
     this.#key = options.random.child("key").bytes(32);
     this.network = new Network(this.scheduler, options.random.child("network"));
-    const { backends, classifiers = [] } = options;
-    this.#names = [FORWARDER, ...backends, ...classifiers];
-    this.#forwarder = this.#newForwarder();
+    const { backends, classifiers = [], forwarders = 1 } = options;
+    const more = Array.from({ length: forwarders - 1 }, (_, index) => `${FORWARDER}.${index + 1}`);
+    this.#forwarderNames = [FORWARDER, ...more];
+    this.#names = [FORWARDER, ...backends, ...classifiers, ...more];
+    for (const name of this.#forwarderNames) this.#forwarders.set(name, this.#newForwarder(name));
     for (const name of backends) this.#backends.set(name, this.#newBackend(name));
     for (const name of classifiers) this.#classifiers.set(name, this.#newClassifier(name));
-    for (const { address } of options.services) this.network.route(address, FORWARDER);
+    const steered = (bytes: Uint8Array): string => {
+      const { address, port } = clientOf(bytes);
+      return this.forwarderOf(address, port);
+    };
+    const route = more.length === 0 ? FORWARDER : steered;
+    for (const { address } of options.services) this.network.route(address, route);
     for (const name of this.#names) {
       for (const tunnel of this.#tunnelsOf(name)) this.network.route(tunnel, name);
     }
@@ -92,9 +103,24 @@ export class Cluster {
     return this.#failures;
   }
 
-  /** The latest life of the forwarder. */
+  /** The latest life of the forwarder, of the first where there are several. */
   get forwarder(): SimNode<Forwarder> {
-    return this.#forwarder;
+    return this.forwarders[0] as SimNode<Forwarder>;
+  }
+
+  /** The latest life of each forwarder. */
+  get forwarders(): SimNode<Forwarder>[] {
+    return [...this.#forwarders.values()];
+  }
+
+  isForwarder(name: string): boolean {
+    return this.#forwarders.has(name);
+  }
+
+  /** Whose the connections of a client's port are. */
+  forwarderOf(address: string, port: number): string {
+    const names = this.#forwarderNames;
+    return names[steer(address, port, names.length)] ?? FORWARDER;
   }
 
   /** The latest life of each backend. */
@@ -114,14 +140,13 @@ export class Cluster {
   }
 
   node(name: string): SimNode<Forwarder> | SimNode<Backend> | SimNode<ClassifierNode> {
-    if (name === FORWARDER) return this.#forwarder;
-    return this.#classifiers.get(name) ?? this.backend(name);
+    return this.#forwarders.get(name) ?? this.#classifiers.get(name) ?? this.backend(name);
   }
 
   /** Whether this node's stack accepts connections. */
   isClassifier(name: string): boolean {
     const { classifiers = [] } = this.#options;
-    return classifiers.length === 0 ? name === FORWARDER : classifiers.includes(name);
+    return classifiers.length === 0 ? this.isForwarder(name) : classifiers.includes(name);
   }
 
   /** How often a node has been started. */
@@ -132,7 +157,7 @@ export class Cluster {
   /** Begins a new life of a node that crashed: nothing is left but its name, addresses and keys. */
   restart(name: string): void {
     if (this.node(name).isUp) throw new Error(`${name} is up`);
-    if (name === FORWARDER) this.#forwarder = this.#newForwarder();
+    if (this.isForwarder(name)) this.#forwarders.set(name, this.#newForwarder(name));
     else if (this.#classifiers.has(name)) this.#classifiers.set(name, this.#newClassifier(name));
     else this.#backends.set(name, this.#newBackend(name));
   }
@@ -143,9 +168,9 @@ export class Cluster {
     this.network.route(address, place);
   }
 
-  #newForwarder(): SimNode<Forwarder> {
+  #newForwarder(name: string): SimNode<Forwarder> {
     const { router, forwarderEvents, headLimitUs, cipher, classifiers = [] } = this.#options;
-    return this.#node(FORWARDER, (parts) => {
+    return this.#node(name, (parts) => {
       const narrowed = this.#addServices(parts.core, classifiers.length === 0);
       return new Forwarder({
         ...parts,
@@ -171,7 +196,7 @@ export class Cluster {
         ...parts,
         inject: () => parts.engine.inject(),
         acceptor: acceptor(name),
-        forwarders: [nodeId(cipher, FORWARDER)],
+        forwarders: this.#forwarderNames.map((forwarder) => nodeId(cipher, forwarder)),
         connectionsMax: SMALL_PARAMETERS.connectionsMax,
         mtu: this.#mtuOf(name),
         patience: this.#options.patience,
@@ -189,7 +214,7 @@ export class Cluster {
         narrowed,
         inject: () => parts.engine.inject(),
         router,
-        forwarders: [nodeId(cipher, FORWARDER)],
+        forwarders: this.#forwarderNames.map((forwarder) => nodeId(cipher, forwarder)),
         backends: this.#options.backends.map((backend) => {
           return { name: backend, id: nodeId(cipher, backend) };
         }),
@@ -229,7 +254,8 @@ export class Cluster {
     const secrets = { hashSecret: random.bytes(16), isnSecret: this.#key.slice(0, 16) };
     const wallMs = clock.wallMs();
     const core = new Core(wasm, { ...sizes, ...secrets, wallMs }, clock.nowUs());
-    const peers = name === FORWARDER ? [...backends, ...classifiers] : [FORWARDER];
+    const isForwarder = this.#forwarderNames.includes(name);
+    const peers = isForwarder ? [...backends, ...classifiers] : this.#forwarderNames;
     for (const address of this.#tunnelsOf(name)) core.setTunnel(bytesOf(address));
     for (const [index, peer] of peers.entries()) {
       for (const address of this.#tunnelsOf(peer)) core.setPeer(index + 1, bytesOf(address));

@@ -10,7 +10,7 @@ import { formatAddress } from "../core/address.ts";
 import type { Outgoing } from "../node/outgoing.ts";
 import type { Epoch, NodeId } from "../transport/transport.ts";
 import { TIMERS } from "../node/timers.ts";
-import { FORWARDER, type Cluster } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Trouble } from "./trouble.ts";
 
 /** Clocks of nodes differ, by a few milliseconds in so short a time. */
@@ -22,6 +22,7 @@ interface Freeze {
   readonly source: string;
   readonly target: string;
   readonly sinceUs: number;
+  readonly forwarder: string;
   /** The forwarder's life then, and its source's. */
   readonly life: number;
   readonly sourceLife: number;
@@ -41,8 +42,10 @@ export class Doubts {
     private readonly cluster: Cluster,
     private readonly trouble: Trouble,
   ) {
-    const { forwarder, classifiers, backends } = cluster;
-    for (const { id, name } of [forwarder, ...classifiers, ...backends]) this.#names.set(id, name);
+    const { forwarders, classifiers, backends } = cluster;
+    for (const { id, name } of [...forwarders, ...classifiers, ...backends]) {
+      this.#names.set(id, name);
+    }
   }
 
   /** What this node has frozen since, and what not any more. To be called after each of its turns. */
@@ -79,25 +82,28 @@ export class Doubts {
     return this.#isLate(freeze) || this.#mayBeDead(freeze.source) || this.#mayBeDead(freeze.target);
   }
 
-  #begin(key: string, source: string, { flow, target: id, targetEpoch }: Outgoing): void {
-    const target = this.#names.get(id) ?? id;
+  #begin(key: string, source: string, outgoing: Outgoing): void {
+    const { flow, targetEpoch } = outgoing;
+    const nameOf = (id: NodeId): string => this.#names.get(id) ?? id;
+    const [target, forwarder] = [nameOf(outgoing.target), nameOf(outgoing.forwarder)];
     const sinceUs = this.cluster.scheduler.nowUs();
-    const [life, sourceLife] = [this.cluster.life(FORWARDER), this.cluster.life(source)];
-    const ends = { source, target, sourceLife, targetEpoch };
+    const [life, sourceLife] = [this.cluster.life(forwarder), this.cluster.life(source)];
+    const ends = { source, target, forwarder, sourceLife, targetEpoch };
     this.#freezes.set(key, { flow, ...ends, sinceUs, life, isOver: false });
   }
 
   /** Its source may also have died with it, and what its target said may be lost. */
-  #isLate({ sinceUs, life, source, sourceLife, target, targetEpoch }: Freeze): boolean {
+  #isLate(freeze: Freeze): boolean {
+    const { sinceUs, forwarder, life, source, sourceLife, target, targetEpoch } = freeze;
     const isOld = this.cluster.scheduler.nowUs() - sinceUs >= PATIENCE_US;
     const isOrphan = sourceLife !== this.cluster.life(source);
     // A forwarder that stood still grants what has begun anew since, before it hears of that (R11).
     const isGone = this.cluster.node(target).transport.epoch !== targetEpoch;
-    return isOld || isOrphan || isGone || life !== this.cluster.life(FORWARDER);
+    return isOld || isOrphan || isGone || life !== this.cluster.life(forwarder);
   }
 
   #mayBeDead(name: string): boolean {
-    if (name === FORWARDER) return false; // Another life of it is a cause by itself.
+    if (this.cluster.isForwarder(name)) return false; // Another life of it is a cause by itself.
     return this.trouble.maySeemDead(name) || this.trouble.isUnknown(name);
   }
 }

@@ -1,5 +1,4 @@
 /** What a seed decides about paths and clients. Knows the ranges; must not know what happens with them. */
-import { FORWARDER } from "./cluster.ts";
 import { NO_FAULTS, type Faults, type Network } from "./network.ts";
 import { udpPlace } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
@@ -19,7 +18,7 @@ export function drawPaths(
   root: SeededRandom,
   network: Network,
   range: FaultRange,
-  backends: readonly string[],
+  { forwarders, backends }: Record<"forwarders" | "backends", readonly string[]>,
 ): void {
   network.setFaults("*", "*", drawFaults(root.child("*"), range));
   if (range.faultPercentMax === 0) return;
@@ -30,9 +29,9 @@ export function drawPaths(
   }
   // One hop of a packet's way only: two flipped bits can cancel in TCP's checksum, which is end to end.
   const isFirstHop = root.child("corrupted hop").chance(50);
-  for (const name of [FORWARDER, ...backends]) {
+  for (const name of [...forwarders, ...backends]) {
     const drawn = drawFaults(root.child(name), range);
-    const isClean = (name === FORWARDER) !== isFirstHop;
+    const isClean = forwarders.includes(name) !== isFirstHop;
     network.setFaults("*", name, isClean ? { ...drawn, corruptPercent: 0 } : drawn);
     network.setFaults("*", udpPlace(name), drawFaults(root.child(udpPlace(name)), range));
   }

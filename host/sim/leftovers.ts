@@ -4,7 +4,7 @@
  */
 import { formatAddress } from "../core/address.ts";
 import type { Core } from "../core/core.ts";
-import { FORWARDER, type Cluster } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 
 /** TIME-WAIT, records and timers run out meanwhile. */
 const SETTLE_US = 200_000_000;
@@ -36,19 +36,21 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
   const expectNone = (count: number, what: string): void => {
     if (count > 0) found.push(`${what}: ${count} are left`);
   };
-  const { forwarder, backends, classifiers } = cluster;
-  const { core, role } = forwarder;
-  const mappings: string[] = [];
-  core.mapEach(({ remote, remotePort }, { action }) => {
-    const [name] = Object.entries(core.mapActions).find(([, value]) => value === action) ?? [];
-    mappings.push(`${name ?? action} of ${formatAddress(remote)} ${remotePort}`);
-  });
-  expectNone(mappings.length, `mappings (${mappings.slice(0, 3).join(", ")})`);
-  expectNone(role.judge.openCount, "entries of the judge");
-  expectNone(role.judge.flowsInUse, "flow identifiers in use");
-  expectNone(role.classifier.size, "connections of the classifier");
-  expectNone(role.migrator.outgoing.size, "moves of the classifier");
-  expectNone(role.migrator.enteredCount, "ends that the classifier has to report");
+  const { forwarders, backends, classifiers } = cluster;
+  for (const { name, core, role } of forwarders) {
+    const mappings: string[] = [];
+    core.mapEach(({ remote, remotePort }, { action }) => {
+      const [word] = Object.entries(core.mapActions).find(([, value]) => value === action) ?? [];
+      mappings.push(`${word ?? action} of ${formatAddress(remote)} ${remotePort}`);
+    });
+    expectNone(mappings.length, `${name}: mappings (${mappings.slice(0, 3).join(", ")})`);
+    expectNone(role.judge.openCount, `${name}: entries of the judge`);
+    expectNone(role.judge.flowsInUse, `${name}: flow identifiers in use`);
+    expectNone(role.classifier.size, `${name}: connections of the classifier`);
+    expectNone(role.migrator.outgoing.size, `${name}: moves of the classifier`);
+    expectNone(role.migrator.enteredCount, `${name}: ends that the classifier has to report`);
+    found.push(...inUse(name, core.tables.usage()));
+  }
   for (const { name, core, role, isUp } of classifiers) {
     if (!isUp) continue;
     let records = 0;
@@ -60,7 +62,6 @@ function leftovers(cluster: Cluster, clients?: Core): string[] {
     found.push(...inUse(name, core.tables.usage()));
     expectNone(role.waiting.isEmpty ? 0 : 1, `${name}: lines of held segments`);
   }
-  found.push(...inUse(FORWARDER, core.tables.usage()));
   for (const { name, core, role, isUp } of backends) {
     if (!isUp) continue;
     let records = 0;

@@ -2,9 +2,11 @@
  * What the end of a node means for clients: who may be reset now, and who may never be told (PROTOCOL section 10).
  * Knows which connections a node may have; must not know packets.
  */
+import type { Forwarder } from "../node/forwarder.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Doubts } from "./doubt.ts";
 import type { Moves } from "./moves.ts";
+import type { SimNode } from "./node.ts";
 import type { Oracle } from "./oracle.ts";
 import type { Trouble } from "./trouble.ts";
 import type { Visitor } from "./visitor.ts";
@@ -31,14 +33,14 @@ export class Losses {
   }
 
   backend(backend: string, cause: string): void {
-    const { cluster, oracle, visitors } = this.#options;
+    const { oracle, visitors } = this.#options;
     oracle.nodeLost(backend, `${backend}: ${cause}`);
     for (const visitor of visitors) {
       if (!this.#mayHave(backend, visitor)) continue;
       oracle.allowReset(visitor.address, visitor.port, `${backend}: ${cause}`);
       // A forwarder that is not there, or that begins with empty tables, cannot tell the client.
-      const { forwarder } = cluster;
-      if (!forwarder.isUp || forwarder.role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
+      const { isUp, role } = this.#forwarderOf(visitor);
+      if (!isUp || role.judge.isRecovering) visitor.giveUpAfter(GIVE_UP_US);
     }
   }
 
@@ -51,11 +53,12 @@ export class Losses {
     }
   }
 
-  forwarder(): void {
+  forwarder(forwarder: string): void {
     const { cluster, oracle, trouble, visitors } = this.#options;
-    const keys = new Set(oracle.forwarderLost());
+    const keys = new Set(oracle.forwarderLost(forwarder));
     for (const visitor of visitors) {
       const { address, port } = visitor;
+      if (cluster.forwarderOf(address, port) !== forwarder) continue;
       // A node that gives its connections up later cannot tell a forwarder that knows nothing of them.
       const isLost = cluster.backends.some(({ name }) => {
         const hasIt = this.#mayHave(name, visitor);
@@ -86,6 +89,12 @@ export class Losses {
     for (const visitor of this.#options.visitors) {
       if (visitor.place === place) visitor.giveUpAfter(GIVE_UP_US);
     }
+  }
+
+  #forwarderOf({ address, port }: Visitor): SimNode<Forwarder> {
+    const { cluster } = this.#options;
+    const name = cluster.forwarderOf(address, port);
+    return cluster.forwarders.find((each) => each.name === name) ?? cluster.forwarder;
   }
 
   /** It has it, is about to give it away, or may be given it at any moment. */

@@ -52,6 +52,9 @@ export interface NetworkCounters {
   tooBig: number;
 }
 
+/** A place, or a choice by what is in the packet. */
+type Route = string | ((bytes: Uint8Array) => string);
+
 type Receiver = (bytes: Uint8Array, from: string) => void;
 
 /** One place that packets travel to. Receivers come and go. */
@@ -87,7 +90,7 @@ export class Network {
   readonly #scheduler: Scheduler;
   readonly #random: SeededRandom;
   readonly #places = new Map<string, Place>();
-  readonly #routes = new Map<string, string>();
+  readonly #routes = new Map<string, Route>();
   readonly #faults = new Map<string, Faults>();
   #version = 0;
   watch: Watcher | undefined;
@@ -127,8 +130,8 @@ export class Network {
   }
 
   /** Packets to this IP address (text form) go to that place. */
-  route(address: string, place: string): void {
-    this.#routes.set(address, place);
+  route(address: string, route: Route): void {
+    this.#routes.set(address, route);
   }
 
   /** Faults from one place to another; "*" stands for any. The most exact one counts. */
@@ -145,9 +148,9 @@ export class Network {
 
   /** Sends an IP packet towards its destination address. The network keeps the array. */
   sendTo(from: string, address: string, bytes: Uint8Array): void {
-    const to = this.#routes.get(address);
-    if (to === undefined) this.counters.unroutable++;
-    else this.send(from, to, bytes);
+    const route = this.#routes.get(address);
+    if (route === undefined) this.counters.unroutable++;
+    else this.send(from, typeof route === "string" ? route : route(bytes), bytes);
   }
 
   send(from: string, to: string, bytes: Uint8Array): void {

@@ -138,13 +138,13 @@ export class Oracle {
     return lost;
   }
 
-  /** The forwarder's process ended: what its own stack had is gone. Its clients' keys. */
-  forwarderLost(): string[] {
+  /** A forwarder's process ended: what its own stack had is gone. Its clients' keys. */
+  forwarderLost(name: string): string[] {
     const lost: string[] = [];
     for (const [key, flow] of [...this.#flows, ...this.#candidates]) {
       const last = flow.owners.at(-1);
       // Nobody has answered its SYN: the next life will.
-      if (!last?.startsWith(FORWARDER_MARK)) continue;
+      if (!last?.startsWith(`${FORWARDER_MARK}${name}#`)) continue;
       flow.isLost = true;
       flow.resetAllowed ??= "the forwarder crashed before the handoff";
       lost.push(key);

@@ -6,9 +6,10 @@
 import { formatAddress } from "../core/address.ts";
 import type { Tuple } from "../core/tuple.ts";
 import type { LiveConnection } from "../node/live.ts";
+import type { FlowMapping } from "../node/migration.ts";
 import { TIMERS } from "../node/timers.ts";
 import { parseRouting, createRouter } from "../routing/router.ts";
-import { Cluster, FORWARDER } from "./cluster.ts";
+import { Cluster } from "./cluster.ts";
 import { Doubts } from "./doubt.ts";
 import { Digest } from "./digest.ts";
 import { drawPaths, drawPlan, narrow } from "./draw.ts";
@@ -57,7 +58,7 @@ class Run {
   readonly #root: SeededRandom;
   readonly #oracle = new Oracle(
     SERVICES.map(({ address }) => address),
-    () => this.#unreachable(),
+    () => this.#trouble.unreported.map((name) => `${name}#${this.#cluster.life(name)}`),
     () => this.#clockSlackMs(),
     (address, port) =>
       this.#doubts.isUnknown(address, port) ||
@@ -75,8 +76,8 @@ class Run {
   readonly #latest = new Map<string, SimServer>();
   readonly #visitors: Visitor[] = [];
   readonly #moves: Moves;
-  /** When each flow identifier was infused last. */
-  readonly #arrivals = new Map<number, number>();
+  /** When each flow identifier of a forwarder was infused last. */
+  readonly #arrivals = new Map<string, number>();
   #handoffs = 0;
   #moved = 0;
   #open = 0;
@@ -105,7 +106,7 @@ class Run {
     this.#trouble = new Trouble(this.#cluster, (name) => this.#latest.get(name), places, {
       lost: (backend, cause) => this.#losses.backend(backend, cause),
       classifierLost: (name, cause) => this.#losses.classifier(name, cause),
-      forwarderLost: () => this.#losses.forwarder(),
+      forwarderLost: (name) => this.#losses.forwarder(name),
       clientCut: (place, forUs) => this.#losses.cut(place, forUs),
       note: (what) => this.#note(what),
     });
@@ -117,7 +118,8 @@ class Run {
     });
     this.#watch();
     const paths = this.#root.child(STREAM.faults);
-    drawPaths(paths, this.#cluster.network, scenario, backends);
+    const forwarders = this.#cluster.forwarders.map(({ name }) => name);
+    drawPaths(paths, this.#cluster.network, scenario, { forwarders, backends });
     for (const index of scenario.clients) this.#addVisitor(index, backends);
     const troubles = this.#root.child(STREAM.troubles);
     for (const [index, kind] of scenario.troubles.entries()) {
@@ -163,6 +165,7 @@ class Run {
       parameters: RUN_SIZES,
       services: SERVICES,
       router: createRouter(parseRouting({ backends: [...backends], pools: [], routes })),
+      forwarders: this.#scenario.forwarders,
       backends,
       classifiers,
       acceptor: (name) => {
@@ -173,7 +176,7 @@ class Run {
       },
       forwarderEvents: {
         handedOff: () => this.#handoffs++,
-        cameBack: (tuple) => this.#cameBack(FORWARDER, tuple),
+        cameBack: (tuple) => this.#cameBack(undefined, tuple),
         rejected: (tuple, reason) => this.#rejected(tuple, reason),
       },
       classifierEvents: (name) => ({
@@ -181,7 +184,7 @@ class Run {
         restart: () => this.#gaveUp(name),
       }),
       backendEvents: (name) => ({
-        arrived: (live, { flow }) => this.#arrived(name, flow, live),
+        arrived: (live, mapping) => this.#arrived(name, mapping, live),
         restart: () => this.#gaveUp(name),
       }),
     });
@@ -206,33 +209,29 @@ class Run {
     return { after, random, aborted, leave: this.#scenario.isByRequest ? leave : undefined };
   }
 
-  /** A classifier has a connection for its next request. */
-  #cameBack(name: string, { remote, remotePort }: Tuple): void {
+  /** A classifier, undefined for the forwarder's own, has a connection for its next request. */
+  #cameBack(classifier: string | undefined, { remote, remotePort }: Tuple): void {
+    const address = formatAddress(remote);
+    const name = classifier ?? this.#cluster.forwarderOf(address, remotePort);
     const life = this.#cluster.life(name);
-    this.#moves.at(formatAddress(remote), remotePort, name);
-    const kind = { isForwarder: name === FORWARDER, opens: true };
-    this.#oracle.arrived(formatAddress(remote), remotePort, { name, life, ...kind });
+    this.#moves.at(address, remotePort, name);
+    const kind = { isForwarder: classifier === undefined, opens: true };
+    this.#oracle.arrived(address, remotePort, { name, life, ...kind });
   }
 
   /** I4: a flow identifier names one connection until its quarantine ends, and a blob is infused once. */
-  #arrived(backend: string, flow: number, live: LiveConnection): void {
+  #arrived(backend: string, { forwarder, flow }: FlowMapping, live: LiveConnection): void {
     const { address, port } = live.remote;
     this.#oracle.arrived(address, port, { name: backend, life: this.#cluster.life(backend) });
     this.#moves.arrived(backend, live);
     const nowUs = this.#cluster.scheduler.nowUs();
-    const before = this.#arrivals.get(flow);
+    const id = `${forwarder} ${flow}`;
+    const before = this.#arrivals.get(id);
     if (before !== undefined && nowUs - before < TIMERS.quarantineUs) {
       const agoMs = Math.round((nowUs - before) / 1000);
       this.#problem(`I4: ${backend}: flow ${flow} was infused ${agoMs} ms ago already`);
     }
-    this.#arrivals.set(flow, nowUs);
-  }
-
-  /** Backends of which a forwarder that began anew knows nothing: their names and lives, as the oracle writes them. */
-  #unreachable(): string[] {
-    if (this.#cluster.life(FORWARDER) === 1) return [];
-    const unknown = this.#cluster.backends.filter(({ name }) => this.#trouble.isUnreported(name));
-    return unknown.map(({ name }) => `${name}#${this.#cluster.life(name)}`);
+    this.#arrivals.set(id, nowUs);
   }
 
   #isOver(): boolean {
@@ -277,10 +276,10 @@ class Run {
       };
     }
     network.arrived = (to, bytes) => {
-      if (to === FORWARDER) this.#oracle.heard(bytes);
+      if (this.#cluster.isForwarder(to)) this.#oracle.heard(bytes);
     };
     network.damaged = (to, bytes) => {
-      if (to === FORWARDER) this.#oracle.damaged(bytes);
+      if (this.#cluster.isForwarder(to)) this.#oracle.damaged(bytes);
     };
     network.tooBig = tooBig;
     network.isDamaged = isDamaged;
@@ -296,7 +295,7 @@ class Run {
     const known = this.#emitters.get(name);
     if (life === 0 || known?.life === life) return known;
     const opens = this.#cluster.isClassifier(name);
-    const emitter = { name, life, isForwarder: name === FORWARDER, opens };
+    const emitter = { name, life, isForwarder: this.#cluster.isForwarder(name), opens };
     this.#emitters.set(name, emitter);
     return emitter;
   }

@@ -8,6 +8,8 @@ import { CLASSIFIER_TROUBLES, CUTS, LATE, STALLS, TROUBLES, type TroubleKind } f
 
 export interface Scenario {
   readonly seed: number;
+  /** They share the clients among them, each with tables of its own. */
+  readonly forwarders: number;
   readonly backends: number;
   /** Classifiers on nodes of their own; 0: the forwarder classifies. */
   readonly classifiers: number;
@@ -93,6 +95,7 @@ export function drawScenario(seed: number, given: Given = {}): Scenario {
   const share = (name: string, shares: readonly number[]): number =>
     random.child(name).pick(shares);
   const drawn = {
+    forwarders: share("forwarders", [1, 1, 1, 2, 3]),
     backends: random.pick([2, 2, 3, 4, 6]),
     classifiers: share("classifiers", [0, 0, 0, 1, 2, 3]),
     faultPercentMax: random.pick([0, 1, 3, 10]),
@@ -131,6 +134,7 @@ export function scenarioFlags(scenario: Scenario): string {
   const isFirst = clients.every((client, index) => client === index);
   const parts = [
     `--seed ${seed}`,
+    `--forwarders ${scenario.forwarders}`,
     `--backends ${scenario.backends}`,
     `--classifiers ${scenario.classifiers}`,
     isFirst ? `--clients ${clients.length}` : `--only-clients ${list(clients)}`,

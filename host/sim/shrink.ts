@@ -67,5 +67,6 @@ function* candidates(scenario: Scenario): Generator<Scenario> {
   if (!scenario.isPlain) yield { ...scenario, isPlain: true };
   if (connectionsMax > 1) yield { ...scenario, connectionsMax: connectionsMax - 1 };
   if (bodyMax > 1) yield { ...scenario, bodyMax: bodyMax >> 2 || 1 };
+  if (scenario.forwarders > 1) yield { ...scenario, forwarders: scenario.forwarders - 1 };
   if (backends > 1) yield { ...scenario, backends: backends - 1 };
 }

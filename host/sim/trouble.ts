@@ -2,9 +2,10 @@
  * What happens to nodes in a run: crashes, pauses, refusals, partitions, at seeded times. Knows how long each
  * may last and until when its effects are legitimate; must not know packets.
  */
-import { FORWARDER, type Cluster } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Faults } from "./network.ts";
-import { udpPlace } from "./node.ts";
+import type { Forwarder } from "../node/forwarder.ts";
+import { udpPlace, type SimNode } from "./node.ts";
 import type { SeededRandom } from "./random.ts";
 import type { SimServer } from "./workload.ts";
 
@@ -42,8 +43,8 @@ export interface TroubleEvents {
   lost(backend: string, cause: string): void;
   /** What this classifier had read or begun is lost. */
   classifierLost(classifier: string, cause: string): void;
-  /** The forwarder crashed. */
-  forwarderLost(): void;
+  /** This forwarder crashed. */
+  forwarderLost(forwarder: string): void;
   /** No packets pass from this client's place, or to it, for so long. */
   clientCut(place: string, forUs: number): void;
   /** For the record. */
@@ -94,19 +95,22 @@ export class Trouble {
     const names = isClassifiers ? this.cluster.classifiers.map(({ name }) => name) : backends;
     if (names.length === 0) return;
     const name = random.pick(names);
+    const forwarders = this.cluster.forwarders.map((forwarder) => forwarder.name);
+    const forwarder = random.child("forwarder").pick(forwarders);
     const atUs = FIRST_US + random.below(SPAN_US);
-    this.cluster.scheduler.at(atUs, () => this.#begin(kind, name, random));
+    this.cluster.scheduler.at(atUs, () => this.#begin(kind, name, forwarder, random));
   }
 
   /** Something is wrong with this backend, or was a moment ago. */
   isTroubled(backend: string | undefined): boolean {
     const nowUs = this.cluster.scheduler.nowUs();
-    if (nowUs < (this.#until.get(FORWARDER) ?? 0)) return true;
+    const { forwarders } = this.cluster;
+    if (forwarders.some(({ name }) => nowUs < (this.#until.get(name) ?? 0))) return true;
     if (backend === undefined) return false;
     return nowUs < (this.#until.get(backend) ?? 0) || this.isUnknown(backend);
   }
 
-  /** The forwarder may hold it for dead. */
+  /** A forwarder may hold it for dead. */
   maySeemDead(backend: string): boolean {
     return this.cluster.scheduler.nowUs() < (this.#silentUntil.get(backend) ?? 0);
   }
@@ -116,30 +120,46 @@ export class Trouble {
    * datagrams, or are cut, it may not hear it.
    */
   mustBeSilent(backend: string): boolean {
-    const { forwarder, network } = this.cluster;
-    const peer = forwarder.role.judge.peers.get(this.cluster.backend(backend).id);
-    if (!peer?.isDead || !forwarder.isUp) return false;
+    const { forwarders, network } = this.cluster;
+    const { id } = this.cluster.backend(backend);
+    const isDead = forwarders.some(({ isUp, role }) => isUp && role.judge.peers.get(id)?.isDead);
+    if (!isDead) return false;
     const isCut = this.#cut.has(backend) || network.counters.lost + network.counters.corrupted > 0;
-    return !isCut && this.cluster.life(FORWARDER) === 1;
+    return !isCut && this.#restarted.length === 0;
   }
 
-  /** The forwarder knows another life of it than the present one, or none. */
+  /** A forwarder knows another life of it than the present one, or none. */
   isUnknown(backend: string): boolean {
-    const node = this.cluster.node(backend);
-    const peer = this.cluster.forwarder.role.judge.peers.get(node.id);
-    return !node.isUp || !peer || peer.isDead || peer.epoch !== node.transport.epoch;
+    return this.cluster.forwarders.some((forwarder) => !this.#isKnown(forwarder, backend));
   }
 
   /** A forwarder that began anew waited for T_RECOVER, and has not heard what it has (PROTOCOL section 7). */
   isForgotten(node: string | undefined): boolean {
-    if (node === undefined || this.cluster.life(FORWARDER) === 1) return false;
-    return !this.cluster.forwarder.role.judge.isRecovering && this.isUnreported(node);
+    if (node === undefined) return false;
+    const waited = this.#restarted.filter(({ role }) => !role.judge.isRecovering);
+    return waited.some((forwarder) => !this.#isReported(forwarder, node));
   }
 
-  /** The forwarder does not know what it has: it is unknown, or its SYNC is not whole. */
-  isUnreported(node: string): boolean {
-    const peer = this.cluster.forwarder.role.judge.peers.get(this.cluster.node(node).id);
-    return peer?.isSynced !== true || this.isUnknown(node);
+  /** Nodes of which a forwarder that began anew does not know what they have. */
+  get unreported(): string[] {
+    const names = this.cluster.backends.map(({ name }) => name);
+    return names.filter((name) => this.#restarted.some((each) => !this.#isReported(each, name)));
+  }
+
+  get #restarted(): SimNode<Forwarder>[] {
+    return this.cluster.forwarders.filter(({ name }) => this.cluster.life(name) > 1);
+  }
+
+  #isKnown({ role }: SimNode<Forwarder>, name: string): boolean {
+    const node = this.cluster.node(name);
+    const peer = role.judge.peers.get(node.id);
+    return node.isUp && peer?.isDead === false && peer.epoch === node.transport.epoch;
+  }
+
+  /** Its SYNC is whole. */
+  #isReported(forwarder: SimNode<Forwarder>, name: string): boolean {
+    const peer = forwarder.role.judge.peers.get(this.cluster.node(name).id);
+    return peer?.isSynced === true && this.#isKnown(forwarder, name);
   }
 
   /** A node gave everything up by itself (R14): its process ends and another one begins. */
@@ -149,25 +169,25 @@ export class Trouble {
     });
   }
 
-  #begin(kind: TroubleKind, name: string, random: SeededRandom): void {
+  #begin(kind: TroubleKind, name: string, forwarder: string, random: SeededRandom): void {
     const seconds = (least: number, most: number): number =>
       Math.floor((least + random.fraction() * (most - least)) * SECOND_US);
     if (kind === "crash" || kind === "classifier-crash") {
       const isForGood = random.chance(20) && this.#isDispensable(name);
       const downUs = random.pick([10_000, seconds(0, 1), seconds(1, 15)]);
       this.#crash(name, "a crash", isForGood ? Infinity : downUs);
-    } else if (kind === "forwarder-crash") this.#crashForwarder(seconds(0, 8));
+    } else if (kind === "forwarder-crash") this.#crashForwarder(forwarder, seconds(0, 8));
     else if (kind === "classifier-pause") this.#pause(name, seconds(0, 0.45));
     else if (kind === "pause" || kind === "classifier-stall") this.#pause(name, seconds(0, 4.5));
     else if (kind === "long-pause") this.#pause(name, seconds(5.5, 90));
-    else if (kind === "forwarder-pause") this.#pause(FORWARDER, seconds(0, 9));
+    else if (kind === "forwarder-pause") this.#pause(forwarder, seconds(0, 9));
     else if (kind === "drain") this.#drain(name);
     else if (kind === "refuse") this.#refuse(name, seconds(0, 3));
-    else if (kind === "partition") this.#partition(name, seconds(0, 12), random);
-    else if (kind === "tunnel-cut") this.#cutPackets([`${FORWARDER}>${name}`], seconds(0, 15));
+    else if (kind === "partition") this.#partition(name, forwarder, seconds(0, 12), random);
+    else if (kind === "tunnel-cut") this.#cutPackets([`${forwarder}>${name}`], seconds(0, 15));
     else if (kind === "client-cut") this.#cutClient(random, () => seconds(0, 15));
-    else if (kind === "late-blob") this.#slowBlob(name, seconds(0.97, 1.06));
-    else this.#slowBlob(name, seconds(0, 1));
+    else if (kind === "late-blob") this.#slowBlob(name, forwarder, seconds(0.97, 1.06));
+    else this.#slowBlob(name, forwarder, seconds(0, 1));
   }
 
   #crash(name: string, cause: string, downUs: number): void {
@@ -192,16 +212,16 @@ export class Trouble {
     return this.cluster.classifiers.some((other) => other.name !== name && other.isUp);
   }
 
-  #crashForwarder(downUs: number): void {
-    const node = this.cluster.forwarder;
+  #crashForwarder(name: string, downUs: number): void {
+    const node = this.cluster.node(name);
     if (!node.isUp) return;
-    this.events.note(`forwarder: a crash, down for ${downUs} us`);
+    this.events.note(`forwarder ${name}: a crash, down for ${downUs} us`);
     node.crash();
-    this.#trouble(FORWARDER, downUs);
-    this.events.forwarderLost();
+    this.#trouble(name, downUs);
+    this.events.forwarderLost(name);
     this.cluster.scheduler.after(downUs, () => {
-      this.cluster.restart(FORWARDER);
-      this.events.note("forwarder: restarted");
+      this.cluster.restart(name);
+      this.events.note(`forwarder ${name}: restarted`);
     });
   }
 
@@ -238,9 +258,9 @@ export class Trouble {
   }
 
   /** Both directions, or one. */
-  #partition(name: string, forUs: number, random: SeededRandom): void {
+  #partition(name: string, forwarder: string, forUs: number, random: SeededRandom): void {
     this.#cut.add(name);
-    const [here, there] = [udpPlace(name), udpPlace(FORWARDER)];
+    const [here, there] = [udpPlace(name), udpPlace(forwarder)];
     const paths = random.pick([
       [`${here}>${there}`],
       [`${there}>${here}`],
@@ -261,10 +281,10 @@ export class Trouble {
   /** To the service, from it, or both. */
   #cutClient(random: SeededRandom, drawUs: () => number): void {
     const client = random.pick(this.clients);
-    const there = [`${client}>${FORWARDER}`];
-    const { classifiers, backends } = this.cluster;
-    const nodes = [FORWARDER, ...[...classifiers, ...backends].map(({ name }) => name)];
-    const back = nodes.map((name) => `${name}>${client}`);
+    const { forwarders, classifiers, backends } = this.cluster;
+    const there = forwarders.map(({ name }) => `${client}>${name}`);
+    const nodes = [...forwarders, ...classifiers, ...backends];
+    const back = nodes.map(({ name }) => `${name}>${client}`);
     const paths = random.pick([there, back, [...there, ...back]]);
     const forUs = drawUs();
     this.#cutPackets(paths, forUs);
@@ -272,9 +292,9 @@ export class Trouble {
   }
 
   /** Blobs and messages are late, packets are not: they wait for their connection. */
-  #slowBlob(name: string, delayUs: number): void {
+  #slowBlob(name: string, forwarder: string, delayUs: number): void {
     this.#cut.add(name);
-    const path = `${udpPlace(FORWARDER)}>${udpPlace(name)}`;
+    const path = `${udpPlace(forwarder)}>${udpPlace(name)}`;
     const forUs = 3 * SECOND_US;
     this.events.note(`${path}: ${delayUs} us late for ${forUs} us`);
     this.#trouble(name, forUs + delayUs);
@@ -292,7 +312,7 @@ export class Trouble {
 
   /** Neither heard nor hearing; what follows upon another trouble soon is one silence with it. */
   #unheard(name: string, forUs: number): void {
-    if (name === FORWARDER) return;
+    if (this.cluster.isForwarder(name)) return;
     const nowUs = this.cluster.scheduler.nowUs();
     const before = this.#unheardOf.get(name);
     const isOne = before !== undefined && nowUs < before.untilUs + HEARD_AGAIN_US;

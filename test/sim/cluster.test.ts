@@ -88,4 +88,35 @@ nodes("tell the MTU of their links, and clients hear the MSS that the narrowest 
   }
 });
 
+nodes("have the clients that are steered to them, where there are several forwarders", () => {
+  const { cluster, restarts, pass } = open(0, { forwarders: 3 });
+  const [source] = CLIENTS as [string];
+  const [{ address: destination, port: destinationPort }] = SERVICES as [(typeof SERVICES)[0]];
+  const answers = new Map<number, string>();
+  cluster.network.watch = (from, to, bytes) => {
+    if (to === "client") answers.set(parseTcp(bytes).destinationPort, from);
+  };
+  cluster.client("client", source, () => undefined);
+  pass(10_000_000);
+  const ports = Array.from({ length: 30 }, (_, index) => 5000 + index);
+  for (const sourcePort of ports) {
+    const packet = buildTcp({ source, destination, sourcePort, destinationPort, flags: SYN });
+    cluster.network.sendTo("client", destination, packet);
+  }
+  pass(100_000);
+  const wanted = ports.map((port) => cluster.forwarderOf(source, port));
+  assert.equal(
+    ports.map((port) => answers.get(port)),
+    wanted,
+  );
+  assert.equal(new Set(wanted), new Set(["lb", "lb.1", "lb.2"]));
+  for (const backend of cluster.backends) {
+    for (const { name, role } of cluster.forwarders) {
+      const peer = role.judge.peers.get(backend.id);
+      assert.ok(peer && role.judge.peers.isUsable(peer), `${name} knows ${backend.name}`);
+    }
+  }
+  assert.equal(restarts, []);
+});
+
 nodes.run();

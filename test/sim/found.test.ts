@@ -10,6 +10,7 @@ const found = suite("failures that seeds found");
 
 /** What a seed draws beside what is given here may change; these are found only as they were. */
 const OTHERWISE = {
+  forwarders: 1,
   isEachLink: false,
   classifiers: 0,
   mannerPercent: 0,

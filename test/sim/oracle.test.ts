@@ -184,7 +184,7 @@ oracles("take a probe of R20 by the SND.NXT of an owner whose last bytes were lo
   client(ACK, ISS + 11, IRS + 1);
   service(B1, ACK, IRS + 1, ISS + 11, 100); // Lost.
   client(SYN, 90_000); // The client knows nothing of it any more.
-  oracle.forwarderLost();
+  oracle.forwarderLost("lb");
   oracle.nodeLost("b1", "b1 died");
   service(LB2, ACK, IRS + 100, ISS + 11);
   assert.equal(objections(), [], "b1 had told the new forwarder");
@@ -198,7 +198,7 @@ oracles("know the old connection of a node that a new forwarder has not heard ye
     client(SYN, ISS);
     service(LB, SYN | ACK, IRS, ISS + 1);
     client(ACK, ISS + 1, IRS + 1, 10);
-    oracle.forwarderLost();
+    oracle.forwarderLost("lb");
     client(SYN, 90_000);
     service(LB2, SYN | ACK, 20_000, 90_001);
     service(B2, ACK, IRS + 1, ISS + 11);
@@ -280,12 +280,21 @@ oracles(
   },
 );
 
+oracles("take no crash of another forwarder for the end of what one has accepted", () => {
+  const { oracle, client, service, objections } = open();
+  client(SYN, ISS);
+  service(LB, SYN | ACK, IRS, ISS + 1);
+  assert.equal(oracle.forwarderLost("lb.1"), []);
+  service({ ...LB, name: "lb.1" }, SYN | ACK, 70_000, ISS + 1);
+  assert.equal(objections(), ["I1: forwarder lb#1 has taken over from it"]);
+});
+
 oracles("take no crash of the forwarder for a cause where nobody has answered the SYN", () => {
   for (const isAnswered of [true, false]) {
     const { oracle, client, service, objections } = open();
     client(SYN, ISS);
     if (isAnswered) service(LB, SYN | ACK, IRS, ISS + 1);
-    assert.is(oracle.forwarderLost().length, isAnswered ? 1 : 0);
+    assert.is(oracle.forwarderLost("lb").length, isAnswered ? 1 : 0);
     service(LB2, RST, isAnswered ? IRS + 1 : 5);
     assert.is(objections().length, isAnswered ? 0 : 1);
   }

@@ -46,4 +46,13 @@ simulation(`keeps every invariant for ${SEEDS} seeds of everything at once`, () 
   }
 });
 
+simulation(
+  `keeps them with several forwarders, each with its own clients, for ${SEEDS / 4}`,
+  () => {
+    for (let seed = 700; seed < 700 + SEEDS / 4; seed++) {
+      simulate({ seed, clients: clientsOf(seed), ...BODY, forwarders: 2 + (seed % 2) });
+    }
+  },
+);
+
 simulation.run();

@@ -19,7 +19,7 @@ scenarios("say by which flags they are run again", () => {
   const scenario = drawScenario(7, { clients: 3, backends: 2, troubles: ["none", "pause"] });
   assert.match(
     scenarioFlags(scenario),
-    /^--seed 7 --backends 2 --classifiers \d --clients 3 .*--troubles none,pause /,
+    /^--seed 7 --forwarders \d --backends 2 --classifiers \d --clients 3 .*--troubles none,pause /,
   );
   const some = drawScenario(7, { clients: [2, 5], troubles: [], faultKinds: ["loss"] });
   assert.match(scenarioFlags(some), /--only-clients 2,5 .*--fault-kinds loss .*--troubles none /);
@@ -30,6 +30,7 @@ scenarios("leave nothing out that a node or a client may do", () => {
   const kinds = new Set(drawn.flatMap(({ troubles }) => troubles));
   for (const kind of [...TROUBLES, ...CUTS, ...CLASSIFIER_TROUBLES, ...STALLS, ...LATE])
     assert.ok(kinds.has(kind), kind);
+  assert.equal(new Set(drawn.map(({ forwarders }) => forwarders)), new Set([1, 2, 3]));
   assert.equal(new Set(drawn.map(({ classifiers }) => classifiers)), new Set([0, 1, 2, 3]));
   for (const key of ["mannerPercent", "waitPercent", "stackPercent", "movePercent"] as const) {
     const values = drawn.map((scenario) => scenario[key]);

@@ -31,6 +31,14 @@ for (const classifiers of [1, 2, 3]) {
   });
 }
 
+simulation("loses no connection of one forwarder's clients by another one's crash", () => {
+  const troubles = ["forwarder-crash", "forwarder-pause"] as const;
+  for (let seed = 560; seed < 560 + SEEDS / 8; seed++) {
+    const alone = { troubles, faultPercentMax: 0, forwarders: 3 };
+    simulate({ seed, clients: clientsOf(seed), ...BODY, ...alone });
+  }
+});
+
 simulation("loses no connection of clients that run the product's own stack", () => {
   for (let seed = 600; seed < 600 + SEEDS / 8; seed++) {
     simulate({ seed, clients: clientsOf(seed), ...BODY, stackPercent: 100 });
