@@ -223,7 +223,10 @@ export class Judge {
   /** RESERVED, MOVE(new): map to new, PENDING. */
   private handleMove(node: NodeId, epoch: Epoch, message: MoveMessage): void {
     const entry = this.book.openFrom(message.flow, node, epoch);
-    if (!entry) return this.repeat(node, epoch, message.flow);
+    if (!entry) {
+      this.noteLate(node, epoch, message);
+      return this.repeat(node, epoch, message.flow);
+    }
     entry.reset = message.reset;
     if (entry.state !== "reserved") return;
     this.book.mapTo(entry.tuple, entry.next);
@@ -232,6 +235,13 @@ export class Judge {
     this.book.deadlines.set(entry, this.world.clock.nowUs() + this.book.timers.moveUs);
     // The target died while the source still owed us this MOVE.
     if (!this.peers.isLive(entry.next)) this.abort(entry);
+  }
+
+  /** ACCEPT has overtaken this MOVE, and the new owner may die before its client says anything. */
+  private noteLate(node: NodeId, epoch: Epoch, { flow, tuple, reset }: MoveMessage): void {
+    const source = this.book.verdictOf(flow)?.own;
+    const isSource = source?.node === node && source.epoch === epoch;
+    if (isSource && this.world.table.get(tuple)?.flow === flow) this.world.table.note(tuple, reset);
   }
 
   /** PENDING, CANCEL(new): ask the target. */

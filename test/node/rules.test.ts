@@ -247,6 +247,28 @@ rules("R20: a restarted forwarder knows of a silent client what its owner report
 });
 
 rules(
+  "R20: what a MOVE says of a silent client is noted, also when ACCEPT has overtaken it",
+  () => {
+    const world = owned();
+    const before = world.table.noted.length;
+    world.migrate(B, C);
+    world.flow("reserve", "grant");
+    const move = world.message("move");
+    world.flow("blob", "accept");
+    assert.is(world.table.get(TUPLE)?.node, C);
+    assert.is(world.table.noted.length, before);
+    world.deliver(move);
+    assert.is(world.table.noted.length, before + 1, "C may die before the client says anything");
+    world.settle();
+    world.migrate(C, A);
+    world.settle();
+    const after = world.table.noted.length;
+    world.deliver(move);
+    assert.is(world.table.noted.length, after, "it is another owner's by now");
+  },
+);
+
+rules(
   "a flow released before its node's SYNC arrives is not adopted from it: the cut is older",
   () => {
     const world = owned();

@@ -277,4 +277,12 @@ found("takes no RST that answers a former connection's segment for the end of th
   again({ seed: 10014385, ...one, ...lossy, ...mixed, troubles: ["drain", "drain"] });
 });
 
+found("resets the client of a node that died after its ACCEPT overtook a MOVE (R20)", () => {
+  const one = { forwarders: 2, backends: 2, classifiers: 3, clients: 8, connectionsMax: 4 };
+  const lossy = { faultPercentMax: 3, isEachLink: true, clockPpmMax: 0, movePercent: 0 };
+  const mixed = { bodyMax: 5000, mannerPercent: 10, waitPercent: 60, stackPercent: 100 };
+  const troubles = ["long-pause", "forwarder-crash"] as const;
+  again({ seed: 10004498, ...one, ...lossy, ...mixed, troubles });
+});
+
 found.run();
