@@ -141,7 +141,7 @@ export function goalsOf(rows: readonly Row[]): Goal[] {
 /** What stands in the way of a goal, by how its name begins; docs/performance.md has what was tried. */
 const NOTES: readonly (readonly [string, string])[] = [
   ["1g", "nothing is known that stands in the way: compare with a quieter machine"],
-  ["connect", "half is system calls, each hands its packet on; then a handoff's seven messages"],
+  ["connect", "a third is system calls, each hands its packet on; then a handoff's seven messages"],
   [
     "1m",
     "the machine's processors are shared by all nodes: a relay at the backend copies what passes",
