@@ -13,14 +13,19 @@ const tuple = { remote: Uint8Array.of(10, 1, 0, 1), remotePort: PORT };
 
 function open() {
   const outgoing: object[] = [];
-  const now = { us: 1_000_000, life: 1, sourceLife: 1, dead: "", unknown: "", epoch: "first" };
+  const lives = { life: 1, otherLife: 1, sourceLife: 1, epoch: "first" };
+  const now = { us: 1_000_000, dead: "", unknown: "", ...lives };
   const role = { migrator: { outgoing: { values: () => outgoing, size: 1 } } };
   const cluster = {
-    forwarder: { id: "id of lb", name: "lb" },
+    forwarders: [
+      { id: "id of lb", name: "lb" },
+      { id: "id of lb.1", name: "lb.1" },
+    ],
+    isForwarder: (name: string) => name.startsWith("lb"),
     classifiers: [],
     backends: [{ id: "id of b1", name: "b1" }],
     node: () => ({ role, transport: { epoch: now.epoch } }),
-    life: (name: string) => (name === "lb" ? now.life : now.sourceLife),
+    life: (name: string) => ({ lb: now.life, "lb.1": now.otherLife })[name] ?? now.sourceLife,
     scheduler: { nowUs: () => now.us },
   };
   const trouble = {
@@ -29,7 +34,8 @@ function open() {
   };
   const watch = new Doubts(cluster as unknown as Cluster, trouble as unknown as Trouble);
   const freeze = (flow: number, state = "frozen", source = "lb"): void => {
-    outgoing.splice(0, 1, { state, tuple, flow, target: "id of b1", targetEpoch: "first" });
+    const ends = { forwarder: "id of lb", target: "id of b1", targetEpoch: "first" };
+    outgoing.splice(0, 1, { state, tuple, flow, ...ends });
     watch.afterTurn(source);
   };
   const settle = (source = "lb"): void => {
@@ -81,6 +87,8 @@ doubts("begin at once when the forwarder began anew, or an end of it may be dead
   }
   now.dead = "b2";
   assert.not(isUnknown(), "it has nothing to do with it");
+  now.otherLife = 2;
+  assert.not(isUnknown(), "nor has another forwarder");
 });
 
 doubts("begin at once when the target is not the one that the grant names", () => {
