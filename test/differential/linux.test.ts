@@ -1,12 +1,13 @@
 /**
  * The recording is true: the running kernel does what test/fixtures/linux.json says, script by script. Run it with
- * UPDATE_LINUX=1, as root and on an idle machine, to record anew. A script for which the machine was too busy is
- * played again; a kernel of another version is not judged.
+ * UPDATE_LINUX=1, as root and on an idle machine, to record anew. A busy machine makes the peer late, and so another
+ * peer of it: a script is played again until the kernel does what was recorded, and judged by the attempts in which
+ * the peer was in time. A kernel of another version is not judged.
  */
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { privileged } from "../support/namespace.ts";
-import { compare } from "./compare.ts";
+import { type Difference, compare } from "./compare.ts";
 import { Kernel } from "./linux.ts";
 import { kernelVersion, readRecording, writeRecording } from "./recording.ts";
 import { type Script, play } from "./script.ts";
@@ -15,9 +16,8 @@ import { SCRIPTS } from "./scripts/index.ts";
 const linux = suite("differential/linux");
 const check = await privileged(import.meta.url, linux);
 
-/** A loop that is later than this may have made the peer late, and so another peer of it. */
-const LATE_MS = 15;
-const LATE_MS_RECORDING = 8;
+/** A peer that is later than this may meet the kernel's shortest timer: two ticks, between 4 and 8 ms. */
+const LATE_MS = 4;
 const ATTEMPTS = 12;
 const SIDE_BY_SIDE = 8;
 /** Scripts that take no longer than this are played each time, all of them with BATON_FULL=1. */
@@ -31,19 +31,27 @@ interface Played {
   latest: number;
 }
 
+const recording = readRecording();
+const isUpdate = process.env["UPDATE_LINUX"] !== undefined;
+
+/** How what was played departs from what was recorded. */
+function departure({ script, lines }: Played): Difference | undefined {
+  return compare(recording.scripts[script.name] ?? [], lines, SLACK);
+}
+
 /** Plays scripts against the kernel, several side by side. */
 async function playAll(chosen: readonly Script[]): Promise<Played[]> {
   const kernel = await Kernel.open();
-  const once = async (script: Script) => {
+  const once = async (script: Script): Promise<Played> => {
     const stack = kernel.stack(script.family ?? 4, script.socket ?? {});
     const lines = await play(script, stack);
     return { script, lines, latest: stack.latest };
   };
-  const inTime = async (script: Script) => {
+  const untilSure = async (script: Script) => {
     let best = await once(script);
-    for (let at = 1; at < ATTEMPTS && LATE_MS_RECORDING < best.latest; at++) {
+    for (let at = 1; at < ATTEMPTS && departure(best) && LATE_MS < best.latest; at++) {
       const next = await once(script);
-      if (next.latest < best.latest) best = next;
+      if (next.latest < best.latest || !departure(next)) best = next;
     }
     return best;
   };
@@ -54,7 +62,7 @@ async function playAll(chosen: readonly Script[]): Promise<Played[]> {
     const played: Played[] = [];
     const worker = async () => {
       for (let script = queue.shift(); script; script = queue.shift()) {
-        played.push(await inTime(script));
+        played.push(await untilSure(script));
       }
     };
     await Promise.all(Array.from({ length: SIDE_BY_SIDE }, worker));
@@ -65,12 +73,11 @@ async function playAll(chosen: readonly Script[]): Promise<Played[]> {
 }
 
 /** What is to be recorded: what stood there, where that is still true. */
-function renewed(script: Script, played: readonly Played[]): readonly string[] {
-  const { lines, latest } = played.find((one) => one.script === script)!;
-  const known = recording.scripts[script.name];
-  if (known && !compare(known, lines, SLACK)) return known;
-  assert.ok(latest <= LATE_MS_RECORDING, `${script.name}: an idle machine is needed to record`);
-  return lines;
+function renewed(one: Played): readonly string[] {
+  const known = recording.scripts[one.script.name];
+  if (known && !departure(one)) return known;
+  assert.ok(one.latest <= LATE_MS, `${one.script.name}: an idle machine is needed to record`);
+  return one.lines;
 }
 
 /** Ms that a script lasted when it was recorded. */
@@ -80,9 +87,6 @@ function lasted({ name }: Script): number {
   );
   return waits?.reduce((sum, ms) => sum + ms, 0) ?? Infinity;
 }
-
-const recording = readRecording();
-const isUpdate = process.env["UPDATE_LINUX"] !== undefined;
 
 check("does what was recorded", async () => {
   if (!isUpdate && recording.kernel !== kernelVersion()) {
@@ -95,25 +99,28 @@ check("does what was recorded", async () => {
   const played = await playAll(
     longestFirst.filter((script) => isFull || lasted(script) <= QUICK_MS),
   );
-  const late = played.filter(({ latest }) => LATE_MS < latest);
   if (isUpdate) {
     const scripts = Object.fromEntries(
-      SCRIPTS.map((script) => [script.name, renewed(script, played)] as const),
+      SCRIPTS.map(({ name }) => {
+        return [name, renewed(played.find(({ script }) => script.name === name)!)] as const;
+      }),
     );
     writeRecording({ kernel: kernelVersion(), scripts });
     return;
   }
+  const departed = played.filter((one) => departure(one));
+  const late = departed.filter(({ latest }) => LATE_MS < latest);
   if (late.length > 0) {
     const names = late.map(({ script }) => script.name).join("; ");
     process.stdout.write(
       `SKIP ${late.length} scripts, for which the machine is too busy: ${names}\n`,
     );
   }
-  const wrong = played.flatMap(({ script, lines, latest }) => {
-    const found = compare(recording.scripts[script.name] ?? [], lines, SLACK);
-    return found && latest <= LATE_MS ? [{ script: script.name, ...found, lines }] : [];
-  });
-  assert.equal(wrong, []);
+  const wrong = departed.filter((one) => !late.includes(one));
+  assert.equal(
+    wrong.map((one) => ({ script: one.script.name, ...departure(one), lines: one.lines })),
+    [],
+  );
 });
 
 linux.run();
